@@ -1,0 +1,78 @@
+"""What every reader returns, and what a training step is given."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from punctum.schema import Schema
+
+
+@dataclass(frozen=True, eq=False)
+class Annotations:
+    """N labelled instances (several may share an image), in original-image pixels.
+
+    Args:
+        schema: names, skeleton, flip pairs, sigmas of the K keypoints.
+        images: N paths, one per instance.
+        image_names: N names as the annotation file writes them; outputs repeat them.
+        keypoints: (N, K, 2) float64 as (x, y), (0, 0) the centre of the top-left pixel; NaN where unlabelled.
+        visibility: (N, K) int8: 0 not labelled, 1 labelled but hidden, 2 labelled and visible.
+        boxes: (N, 4) float64 as (x, y, width, height); NaN where the file gives none: the whole image counts.
+        ids: N strings that name the instance in messages and outputs.
+        source: the file that was read.
+        notes: what was skipped or changed while reading, counted, one sentence each.
+    """
+
+    schema: Schema
+    images: tuple[Path, ...]
+    image_names: tuple[str, ...]
+    keypoints: NDArray[np.float64]
+    visibility: NDArray[np.int8]
+    boxes: NDArray[np.float64]
+    ids: tuple[str, ...]
+    source: Path
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def labelled(self) -> NDArray[np.bool_]:
+        """(N, K): the point has a place, hidden or not."""
+        return self.visibility > 0
+
+    def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> "Annotations":
+        """The instances at these positions, in this order."""
+        order = np.asarray(indices, dtype=np.int64)
+        return replace(
+            self,
+            images=tuple(self.images[i] for i in order),
+            image_names=tuple(self.image_names[i] for i in order),
+            keypoints=self.keypoints[order],
+            visibility=self.visibility[order],
+            boxes=self.boxes[order],
+            ids=tuple(self.ids[i] for i in order),
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B crops and their truth.
+
+    Args:
+        images: (B, 3, H, W) float32 in [0, 1], RGB.
+        coords: (B, K, D), normalized in the crop; anything where not visible.
+        visible: (B, K) bool: labelled, and inside both image and crop.
+        to_image: (B, D + 1, D + 1) homogeneous: normalized crop coordinates to original-image pixels.
+        ids: (B,) int64, positions in the `Annotations` that the batch was drawn from.
+    """
+
+    images: Tensor
+    coords: Tensor
+    visible: Tensor
+    to_image: Tensor
+    ids: Tensor

@@ -1,0 +1,102 @@
+"""What every head agrees on: what it is given, what it owes, and what it returns."""
+
+import abc
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from punctum.ops import as_float
+
+
+@dataclass(frozen=True)
+class Target:
+    """True coordinates, safe to compute with: where a point is not visible its coordinates become zero.
+
+    `NaN * 0` is NaN and so is the gradient of a masked NaN; replaced here, once, a missing point cannot
+    reach a loss. A NaN that is marked visible is left in, to fail loudly.
+
+    Args:
+        coords: (B, K, D), normalized in the crop; anything, NaN included, where not visible.
+        visible: (B, K) bool.
+    Raises:
+        ValueError: shapes do not fit, or `visible` is not bool.
+    Example:
+        >>> Target(torch.tensor([[[torch.nan, 0.5]]]), torch.tensor([[False]])).coords
+        tensor([[[0., 0.]]])
+    """
+
+    coords: Tensor
+    visible: Tensor
+
+    def __post_init__(self) -> None:
+        if self.visible.dtype != torch.bool or self.coords.shape[:-1] != self.visible.shape:
+            raise ValueError(
+                f"visible must be bool of shape {tuple(self.coords.shape[:-1])}, "
+                f"got {self.visible.dtype} {tuple(self.visible.shape)}"
+            )
+        object.__setattr__(self, "coords", torch.where(self.visible[..., None], as_float(self.coords), 0.0))
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Coordinates and how far to trust them.
+
+    Args:
+        coords: (B, K, D), normalized in the crop.
+        score: (B, K) in [0, 1]; higher is surer. Each head's `decode` says what it measures.
+        covariance: (B, K, D, D) in normalized units squared, or None where the head knows no spread.
+        heatmap: (B, K, *S), or None.
+    """
+
+    coords: Tensor
+    score: Tensor
+    covariance: Tensor | None = None
+    heatmap: Tensor | None = None
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Prediction":
+        """The same with `function` applied to every tensor: `prediction.map(Tensor.cpu)`."""
+        return replace(
+            self, **{f.name: function(v) for f in fields(self) if (v := getattr(self, f.name)) is not None}
+        )
+
+
+class Head(nn.Module, abc.ABC):
+    """What a network's last features become. One file a head; a new file is found by itself.
+
+    A concrete head is final, sets `name` (its word on the command line), and takes
+    `(in_channels, num_keypoints, size, *, options)`: `size` is the feature map's spatial size S, and the
+    keyword-only options, with their types and defaults, are the command line's `--head.OPTION`.
+    """
+
+    name: ClassVar[str]
+
+    @abc.abstractmethod
+    def forward(self, features: Tensor) -> Any:
+        """Raw output, from features (B, C, *S): what `losses` and `decode` take."""
+
+    @abc.abstractmethod
+    def losses(self, output: Any, target: Target) -> dict[str, Tensor]:
+        """Every loss term by name, each (B, K) and already weighted: their sum is what is minimized.
+
+        Values at points that are not visible are finite, and the caller's mask leaves them out.
+        """
+
+    @abc.abstractmethod
+    def decode(self, output: Any) -> Prediction:
+        """Coordinates, score, and what else the head knows."""
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Heatmap logits (B, K, *S), for a network that feeds them back; a head without any refuses."""
+        raise TypeError(f"head {self.name!r} has no heatmap logits, so a stacked network cannot feed them back")
+
+    def set_progress(self, fraction: float) -> None:
+        """Called before each training step with the part of training done, in [0, 1]."""
+
+
+def conv1x1(in_channels: int, out_channels: int, dims: int, *, bias: bool) -> nn.Module:
+    """The 1 x 1 convolution from features to one map per keypoint, for 1, 2 or 3 spatial axes."""
+    kinds = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+    return kinds[dims](in_channels, out_channels, kernel_size=1, bias=bias)

@@ -1,0 +1,53 @@
+"""Pure functions between logits, heatmaps and coordinates, for 1, 2 or 3 spatial axes. They import torch only.
+
+Heatmaps and logits are (B, K, *S); coordinates are (B, K, D), normalized, (x, y[, z]); losses are (B, K).
+"""
+
+from punctum.ops.coords import (
+    as_float,
+    axis_centres,
+    normalized_grid,
+    pixels_matrix,
+    spatial_size,
+    to_normalized,
+    to_pixels,
+    transform_covariance,
+    transform_points,
+)
+from punctum.ops.gaussian import js_losses, kl_losses, log_gaussian, render_gaussian, variance_losses
+from punctum.ops.losses import average_loss, euclidean_losses, l1_losses, mse_losses
+from punctum.ops.moments import covariance, dsnt, marginals, moments, soft_argmax
+from punctum.ops.normalize import check_heatmaps, normalize
+from punctum.ops.peak import argmax, dark, peak_index, quarter_shift
+
+__all__ = [
+    "argmax",
+    "as_float",
+    "average_loss",
+    "axis_centres",
+    "check_heatmaps",
+    "covariance",
+    "dark",
+    "dsnt",
+    "euclidean_losses",
+    "js_losses",
+    "kl_losses",
+    "l1_losses",
+    "log_gaussian",
+    "marginals",
+    "moments",
+    "mse_losses",
+    "normalize",
+    "normalized_grid",
+    "peak_index",
+    "pixels_matrix",
+    "quarter_shift",
+    "render_gaussian",
+    "soft_argmax",
+    "spatial_size",
+    "to_normalized",
+    "to_pixels",
+    "transform_covariance",
+    "transform_points",
+    "variance_losses",
+]
