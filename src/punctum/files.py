@@ -1,0 +1,50 @@
+"""Files are written whole or not at all: to a temporary name beside them, then renamed."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+
+def write_through(path: str | Path, write: Callable[[Path], None]) -> Path:
+    """Let `write` fill a temporary file, then give it its name; on failure nothing is left behind.
+
+    Args:
+        path: where the file shall stand; its folder is made.
+        write: called with the temporary path, which has the same ending.
+    Returns:
+        The path.
+    Raises:
+        OSError: the folder cannot be made or written to.
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> _ = write_through(folder / "new" / "a.txt", lambda p: None if p.write_text("hi") else None)
+        >>> (folder / "new" / "a.txt").read_text(), len(list((folder / "new").iterdir()))
+        ('hi', 1)
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        # mkstemp makes files that only their owner can read; give them what the user's umask allows.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write text (UTF-8, newlines as they are) to a file, whole or not at all."""
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+
+    return write_through(path, write)

@@ -1,0 +1,1 @@
+"""The inside of `punctum.train`: what Lightning is given."""
