@@ -1,0 +1,187 @@
+"""Look at the labels before training on them: counts, sizes, what is missing, what looks wrong, and a picture."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from punctum.data import Annotations, inspect, read
+from punctum.data.crop import CropSettings, crop_matrix, warp
+from punctum.data.images import read_image, to_unit
+from punctum.draw import contact_sheet, draw_points, write_png
+from punctum.ops import transform_points
+
+SHEET_CELLS = 24
+# In robust standard deviations from the keypoint's usual place: beyond it a label is worth a look.
+FAR = 8.0
+
+
+@dataclass
+class CheckResult:
+    """What was found: counts, one sentence per suspicious row, and the pictures that were written."""
+
+    n_images: int
+    n_instances: int
+    labelled: dict[str, int]
+    suspicious: dict[int, list[str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    figures: list[Path] = field(default_factory=list)
+
+
+def check(
+    data: str | Path,
+    *,
+    images: str | Path | None = None,
+    out: str | Path = "check",
+    seed: int = 0,
+    console: Console | None = None,
+) -> CheckResult:
+    """Read annotations, print what is in them, and draw labels on pictures.
+
+    Args:
+        data: annotations, in any readable format.
+        images: their folder, where it cannot be told.
+        out: folder for labels.png (a sample of the instances, some mirrored as training would mirror them) and
+            suspicious.png (the rows that look wrong).
+        seed: of the sample.
+        console: where to report; None is silent.
+    Returns:
+        Counts, suspicious rows, pictures.
+    Raises:
+        ValueError: the annotations hold mistakes; the message lists them all.
+        OSError: a file cannot be read or written.
+    """
+    console = console or Console(quiet=True)
+    annotations = read(data, images)
+    inspection = inspect(annotations)
+    names = annotations.schema.names
+    result = CheckResult(
+        n_images=len(set(annotations.images)),
+        n_instances=len(annotations),
+        labelled=dict(zip(names, annotations.labelled.sum(0).tolist(), strict=True)),
+        suspicious=find_suspicious(annotations, inspection.sizes),
+        notes=list(dict.fromkeys([*annotations.notes, *inspection.notes])),
+    )
+    _print(annotations, inspection.sizes, result, console)
+    result.figures = _draw(annotations, result, Path(out), seed)
+    for path in result.figures:
+        console.print(f"picture: {path}")
+    return result
+
+
+def find_suspicious(annotations: Annotations, sizes: NDArray[np.int64]) -> dict[int, list[str]]:
+    """Rows worth a look, by their position, each with its reasons.
+
+    Found: points at exactly (0, 0), two points at one place, points outside the picture, points far from where
+    that keypoint usually lies in the crop.
+    """
+    found: dict[int, list[str]] = {}
+    usual = _unusual(annotations, sizes)
+    for i in range(len(annotations)):
+        points, labelled = annotations.keypoints[i], annotations.labelled[i]
+        reasons = [
+            *_at_origin(points, labelled, annotations.schema.names),
+            *_coinciding(points, labelled, annotations.schema.names),
+            *_outside(points, labelled, sizes[i], annotations.schema.names),
+            *(f"{annotations.schema.names[k]} lies far from its usual place" for k in np.flatnonzero(usual[i])),
+        ]
+        if reasons:
+            found[i] = reasons
+    return found
+
+
+def _at_origin(points: NDArray[np.float64], labelled: NDArray[np.bool_], names: tuple[str, ...]) -> list[str]:
+    zero = labelled & (points == 0).all(-1)
+    return [f"{names[k]} is at exactly (0, 0): missing, rather than there?" for k in np.flatnonzero(zero)]
+
+
+def _coinciding(points: NDArray[np.float64], labelled: NDArray[np.bool_], names: tuple[str, ...]) -> list[str]:
+    places: dict[tuple[float, float], list[str]] = {}
+    for k in np.flatnonzero(labelled):
+        places.setdefault((float(points[k, 0]), float(points[k, 1])), []).append(names[k])
+    return [f"{' and '.join(group)} are at the same place" for group in places.values() if len(group) > 1]
+
+
+def _outside(
+    points: NDArray[np.float64], labelled: NDArray[np.bool_], size: NDArray[np.int64], names: tuple[str, ...]
+) -> list[str]:
+    with np.errstate(invalid="ignore"):
+        out = labelled & ((points < -0.5) | (points > size[::-1] - 0.5)).any(-1)
+    return [f"{names[k]} lies outside the picture" for k in np.flatnonzero(out)]
+
+
+def _unusual(annotations: Annotations, sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(N, K): the point is more than FAR robust deviations from the keypoint's median place in the crop."""
+    settings = CropSettings()
+    places = np.full(annotations.keypoints.shape, np.nan)
+    for i, (points, box, size) in enumerate(zip(annotations.keypoints, annotations.boxes, sizes, strict=True)):
+        matrix = crop_matrix(box, (int(size[0]), int(size[1])), settings)
+        places[i] = points @ matrix[:2, :2].T + matrix[:2, 2]
+    unusual = np.zeros(annotations.labelled.shape, dtype=bool)
+    for k in range(places.shape[1]):
+        rows = np.flatnonzero(annotations.labelled[:, k])
+        if len(rows) < 10:  # Too few to say what is usual.
+            continue
+        offset = np.linalg.norm(places[rows, k] - np.median(places[rows, k], axis=0), axis=-1)
+        unusual[rows, k] = offset > FAR * max(1.4826 * float(np.median(offset)), 1.0)
+    return unusual
+
+
+def _print(annotations: Annotations, sizes: NDArray[np.int64], result: CheckResult, console: Console) -> None:
+    console.print(f"[bold]{annotations.source}[/bold]: {result.n_instances} instances, {result.n_images} images")
+    common = Counter(f"{w} x {h}" for h, w in sizes.tolist()).most_common(4)
+    console.print("sizes: " + ", ".join(f"{size} px ({n} instances)" for size, n in common), highlight=False)
+    pairs = len(annotations.schema.flip_pairs)
+    console.print(f"left/right pairs: {pairs or 'none, so pictures are not mirrored'}", highlight=False)
+    table = Table("keypoint", "labelled", "hidden", "missing", "missing %")
+    for k, name in enumerate(annotations.schema.names):
+        seen = annotations.visibility[:, k]
+        missing = int((seen == 0).sum())
+        share = f"{missing / max(len(seen), 1):.1%}".rstrip("%")
+        table.add_row(name, str(int((seen > 0).sum())), str(int((seen == 1).sum())), str(missing), share)
+    console.print(table)
+    for note in result.notes:
+        console.print(f"[yellow]note[/yellow] {note}", highlight=False)
+    console.print(f"suspicious rows: {len(result.suspicious)}")
+    for i, reasons in list(result.suspicious.items())[:20]:
+        row = f"  {annotations.image_names[i]} ({annotations.ids[i]}): {'; '.join(reasons[:4])}"
+        console.print(row, highlight=False, markup=False)
+    if len(result.suspicious) > 20:
+        console.print(f"  ... and {len(result.suspicious) - 20} more")
+
+
+def _draw(annotations: Annotations, result: CheckResult, out: Path, seed: int) -> list[Path]:
+    rng = np.random.default_rng(seed)
+    sample = rng.permutation(len(annotations))[:SHEET_CELLS]
+    # The last quarter is mirrored, so that a wrong left/right pair is seen before it is trained on.
+    mirrored = {int(i) for i in sample[-(len(sample) // 4) :]} if annotations.schema.flip_pairs else set()
+    sheets = {"labels.png": [int(i) for i in sample], "suspicious.png": list(result.suspicious)[:SHEET_CELLS]}
+    written = []
+    for name, rows in sheets.items():
+        if rows:
+            flips = [name == "labels.png" and i in mirrored for i in rows]
+            cells = [_cell(annotations, i, flip) for i, flip in zip(rows, flips, strict=True)]
+            titles = [
+                f"{annotations.image_names[i]}{' (mirrored)' if flip else ''}"
+                for i, flip in zip(rows, flips, strict=True)
+            ]
+            written.append(write_png(out / name, contact_sheet(cells, columns=6, titles=titles)))
+    return written
+
+
+def _cell(annotations: Annotations, i: int, flip: bool) -> NDArray[np.uint8]:
+    """One instance, cropped a little wider than training would, with its labels."""
+    image = read_image(annotations.images[i])
+    settings = CropSettings(input_size=(240, 240), padding=1.4)
+    matrix = crop_matrix(annotations.boxes[i], (image.shape[0], image.shape[1]), settings, flip=flip)
+    crop = (to_unit(warp(image, matrix, settings.input_size), settings.intensity) * 255).astype(np.uint8)
+    points = annotations.keypoints[i] @ matrix[:2, :2].T + matrix[:2, 2]
+    visibility = annotations.visibility[i]
+    if flip:
+        order = annotations.schema.flip_order
+        points, visibility = points[order], visibility[order]
+    return draw_points(crop, points, annotations.schema, visibility=visibility)

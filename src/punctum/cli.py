@@ -1,0 +1,202 @@
+"""The command line: `punctum VERB ...`. Exit codes: 0 done, 1 a mistake in what was given, 2 wrong usage."""
+
+import difflib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+# A verb's function imports what it needs when it runs, so that `punctum --help` answers at once.
+Command = Callable[[list[str], Console], None]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; the process's exit code is returned, not raised."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if not args or args[0] in ("-h", "--help"):
+        print(_overview())
+        return 0 if args else 2
+    if args[0] == "--version":
+        from punctum import __version__
+
+        print(f"punctum {__version__}")
+        return 0
+    verb, rest = args[0], args[1:]
+    if verb not in COMMANDS:
+        close = difflib.get_close_matches(verb, COMMANDS, n=1)
+        hint = f": did you mean {close[0]!r}?" if close else ""
+        print(f"punctum: there is no verb {verb!r}{hint}\n\n{_overview()}", file=sys.stderr)
+        return 2
+    return _run(COMMANDS[verb][0], rest)
+
+
+def _run(command: Command, args: list[str]) -> int:
+    """A mistake of the user's becomes one message; PUNCTUM_TRACEBACK=1 shows where it was found."""
+    errors = Console(stderr=True, soft_wrap=True)
+    try:
+        command(args, Console())
+    except SystemExit as stop:  # The parser's: it has said what was wrong.
+        return stop.code if isinstance(stop.code, int) else 2
+    except KeyboardInterrupt:
+        errors.print("interrupted", markup=False)
+        return 130
+    except (ValueError, OSError, ImportError) as error:
+        if os.environ.get("PUNCTUM_TRACEBACK"):
+            raise
+        errors.print(f"punctum: {error}", markup=False, highlight=False)
+        return 1
+    return 0
+
+
+def _overview() -> str:
+    verbs = "\n".join(f"  {verb:<10}{help_line}" for verb, (_, help_line) in COMMANDS.items())
+    return (
+        "usage: punctum VERB ...\n\nNumeric coordinates from images, and how far to trust each one.\n\n"
+        f"{verbs}\n\n`punctum VERB --help` lists a verb's options; dashes and underscores in them are the same."
+    )
+
+
+# --- the verbs ---------------------------------------------------------------------------------------------------
+
+
+def _check(args: list[str], console: Console) -> None:
+    parser = _parser("check", "Look at the labels before training: counts, missing points, suspicious rows, a picture.")
+    parser.add_argument("data", help="annotations: COCO keypoints JSON, DeepLabCut csv, or a folder with one")
+    parser.add_argument("--images", help="folder of the images, where it cannot be told from the annotations")
+    parser.add_argument("--out", default="check", help="folder for the pictures (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample that is drawn (default: %(default)s)")
+    given = parser.parse_args(_dashes(args))
+    from punctum.check import check
+
+    check(given.data, images=given.images, out=given.out, seed=given.seed, console=console)
+
+
+def _train(args: list[str], console: Console) -> None:
+    from punctum.cli_train import parse_train
+
+    settings, resume = parse_train(args)
+    from punctum.train import train
+
+    try:
+        train(settings, resume=resume, console=console)
+    except KeyboardInterrupt:
+        console.print(f"\ninterrupted: go on with `punctum train --out {settings.out} --resume`")
+        raise
+
+
+def _evaluate(args: list[str], console: Console) -> None:
+    parser = _parser("evaluate", "Measure a trained model on annotated images, beside the constant predictor.")
+    parser.add_argument("run", help="the run folder that `punctum train` made")
+    parser.add_argument("data", help="annotations to judge by")
+    parser.add_argument("--images", help="folder of the images, where it cannot be told from the annotations")
+    parser.add_argument(
+        "--normalizer", help="bbox, image, pixels or keypoints:NAME,NAME (default: bbox where there are boxes, else image)"
+    )
+    parser.add_argument("--thresholds", help="of PCK, in units of the normalizer (default: 0.05,0.1,0.2,0.5)")
+    parser.add_argument("--min_length", type=float, default=0.0, help="leave out instances with a shorter normalizer, px")
+    parser.add_argument("--spacing", type=float, help="millimetres per pixel: errors in mm too")
+    parser.add_argument("--out", help="folder for metrics.json (default: the run folder)")
+    parser.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
+    given = parser.parse_args(_dashes(args))
+    from punctum.evaluate import Protocol, evaluate
+
+    chosen = {} if given.thresholds is None else {"thresholds": _numbers(given.thresholds, "--thresholds")}
+    protocol = Protocol(
+        normalizer=given.normalizer, min_length=given.min_length, spacing=given.spacing, **chosen
+    )
+    evaluate(
+        given.run,
+        given.data,
+        images=given.images,
+        protocol=protocol,
+        out=given.out,
+        console=console,
+        device=given.device,
+    )
+
+
+def _predict(args: list[str], console: Console) -> None:
+    parser = _parser("predict", "Find the keypoints in pictures; coordinates are in each picture's own pixels.")
+    parser.add_argument("run", help="the run folder that `punctum train` made")
+    parser.add_argument(
+        "images", nargs="+", help="pictures, folders of pictures, or annotation files, whose pictures and boxes are taken"
+    )
+    parser.add_argument("--out", required=True, help="file for the coordinates: .csv or .json")
+    parser.add_argument("--draw", help="folder for the pictures with their points drawn in")
+    parser.add_argument("--batch_size", type=int, default=32, help="pictures at a time (default: %(default)s)")
+    parser.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
+    given = parser.parse_args(_dashes(args))
+    from punctum.predict_files import predict_files
+
+    predict_files(
+        given.run,
+        given.images,
+        Path(given.out),
+        draw=given.draw,
+        batch_size=given.batch_size,
+        device=given.device,
+        console=console,
+    )
+
+
+def _demo(args: list[str], console: Console) -> None:
+    parser = _parser("demo", "Make scenes, train on them, evaluate, predict, draw: the whole way in three minutes.")
+    parser.add_argument("--out", default="demo", help="folder for everything (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of scenes and training (default: %(default)s)")
+    given = parser.parse_args(_dashes(args))
+    from punctum.demo import demo
+
+    demo(given.out, seed=given.seed, console=console)
+
+
+def _info(args: list[str], console: Console) -> None:
+    _parser("info", "Versions, devices, heads and backbones.").parse_args(_dashes(args))
+    from punctum.info import print_info
+
+    print_info(console)
+
+
+COMMANDS: dict[str, tuple[Command, str]] = {
+    "check": (_check, "look at the labels before training on them"),
+    "train": (_train, "train a model on annotated images"),
+    "evaluate": (_evaluate, "measure a model on annotated images"),
+    "predict": (_predict, "find keypoints in new images"),
+    "demo": (_demo, "the whole way on made-up scenes, in three minutes"),
+    "info": (_info, "versions, devices, heads and backbones"),
+}
+
+
+def _parser(verb: str, description: str) -> Any:
+    from jsonargparse import ArgumentParser
+
+    return ArgumentParser(prog=f"punctum {verb}", description=description)
+
+
+def _dashes(args: Sequence[str]) -> list[str]:
+    """Options with underscores, however they were typed: --max-epochs=5 is --max_epochs=5.
+
+    Example:
+        >>> _dashes(["--max-epochs=5", "--out", "my-run"])
+        ['--max_epochs=5', '--out', 'my-run']
+    """
+    normal = []
+    for arg in args:
+        name, equals, value = arg.partition("=")
+        if name.startswith("--"):
+            name = "--" + name[2:].replace("-", "_")
+        normal.append(name + equals + value)
+    return normal
+
+
+def _numbers(text: str, option: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"{option}: {text!r} is not a list of numbers such as 0.1,0.5") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

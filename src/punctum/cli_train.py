@@ -1,0 +1,129 @@
+"""The options of `punctum train`: made from the settings' classes and from the chosen head and backbone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentParser, Namespace
+
+from punctum import backbones, heads
+from punctum.cli import _dashes
+from punctum.settings import TrainSettings
+
+# Short for what is typed most.
+ALIASES = {
+    "--head": "--head.name",
+    "--backbone": "--backbone.name",
+    "--lr": "--optimizer.lr",
+    "--input_size": "--crop.input_size",
+}
+
+
+def parse_train(args: Sequence[str]) -> tuple[TrainSettings, bool]:
+    """Settings, and whether to resume, from the command line.
+
+    Later words win over earlier ones, and all of them over `--config`; `--resume` starts from the run's own
+    config.yaml and accepts no other settings than those it was started with, hardware excepted.
+    """
+    words = [_alias(word) for word in _dashes(args)]
+    words = _square_size(words)
+    resume = "--resume" in words
+    if resume and (out := _value_of(words, "--out")) and (Path(out) / "config.yaml").is_file():
+        words = ["--config", str(Path(out) / "config.yaml"), *words]
+    parser = build_parser(*(_chosen(words, part) for part in ("head", "backbone")))
+    given = parser.parse_args(words)
+    if given.data is None or given.out is None:
+        missing = " and ".join(name for name in ("data", "out") if given[name] is None)
+        parser.error(f"{missing} must be given: punctum train DATA --out RUN")
+    settings = TrainSettings.from_dict(_plain(given))
+    if resume:
+        _check_unchanged(settings)
+    return settings, resume
+
+
+def build_parser(head: str, backbone: str) -> ArgumentParser:
+    """The parser with the options of this head and this backbone."""
+    parser = ArgumentParser(
+        prog="punctum train",
+        description="Train a model on annotated images; the run folder holds the model and its accuracy.",
+        epilog=f"Heads: {', '.join(heads.available())}. Backbones: {', '.join(backbones.available())}. The options "
+        "under head and backbone are those of the chosen ones. Dashes and underscores are the same.",
+    )
+    parser.add_argument("data", nargs="?", help="annotations: COCO keypoints JSON, DeepLabCut csv, or their folder")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out after its last epoch")
+    parser.add_argument("--config", action="config", help="YAML file with any of these settings")
+    parser.add_class_arguments(TrainSettings, skip={"data", "out", "head", "backbone"})
+    parser.add_argument("--out", help="the run folder, made here")
+    for part, name, package in (("head", head, heads), ("backbone", backbone, backbones)):
+        known = package.available()
+        if name not in known:
+            raise ValueError(f"unknown {part} {name!r}; there are: {', '.join(known)}")
+        parser.add_argument(f"--{part}.name", default=name, help=f"the {part}: {', '.join(known)}")
+        parser.add_class_arguments(known[name], part, skip={"in_channels", "num_keypoints", "size"})
+    return parser
+
+
+def _chosen(words: Sequence[str], part: str) -> str:
+    """The head's or backbone's name: from the command line, else from the last config, else the default."""
+    name = _value_of(words, f"--{part}.name")
+    config = _value_of(words, "--config")
+    if name is None and config is not None and Path(config).is_file():
+        try:
+            values = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise ValueError(f"{config} is not YAML: {error}") from error
+        name = values.get(part, {}).get("name") if isinstance(values, dict) else None
+    return name or getattr(TrainSettings(data="", out=""), part)["name"]
+
+
+def _check_unchanged(settings: TrainSettings) -> None:
+    path = Path(settings.out) / "config.yaml"
+    if not path.is_file():
+        return  # `train` says what is missing.
+    saved, wanted = TrainSettings.from_dict(yaml.safe_load(path.read_text(encoding="utf-8"))), settings.to_dict()
+    changed = [
+        f"{key} was {before}, now {wanted[key]}"
+        for key, before in saved.to_dict().items()
+        if key not in ("hardware", "out") and before != wanted[key]
+    ]
+    if changed:
+        raise ValueError(f"a resumed run keeps the settings in {path}: {'; '.join(changed)}")
+
+
+def _alias(word: str) -> str:
+    name, equals, value = word.partition("=")
+    return ALIASES.get(name, name) + equals + value
+
+
+def _square_size(words: Sequence[str]) -> list[str]:
+    """`--crop.input_size 128` for (128, 128), `192x256` for height 192 and width 256."""
+    result = list(words)
+    for i, word in enumerate(result):
+        name, equals, value = word.partition("=")
+        if name == "--crop.input_size":
+            at = i if equals else i + 1
+            text = value if equals else result[at] if at < len(result) else ""
+            sides = text.lower().split("x")
+            if all(side.isdigit() for side in sides) and len(sides) in (1, 2):
+                pair = f"[{sides[0]}, {sides[-1]}]"
+                result[at] = f"{name}={pair}" if equals else pair
+    return result
+
+
+def _value_of(words: Sequence[str], option: str) -> str | None:
+    """The last value given for an option, without parsing the rest."""
+    found = None
+    for i, word in enumerate(words):
+        if word == option and i + 1 < len(words):
+            found = words[i + 1]
+        elif word.startswith(option + "="):
+            found = word.partition("=")[2]
+    return found
+
+
+def _plain(given: Namespace) -> dict[str, Any]:
+    values = given.as_dict()
+    for name in ("config", "resume"):
+        values.pop(name, None)
+    return values

@@ -1,0 +1,262 @@
+"""From pictures to coordinates in their own pixels."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from punctum.data import Annotations
+from punctum.data.crop import CropSettings, crop_matrix, to_image_matrix, warp
+from punctum.data.images import read_image, to_unit
+from punctum.files import write_text
+from punctum.model import KeypointModel
+from punctum.ops import transform_covariance, transform_points
+from punctum.schema import Schema
+
+Picture = str | Path | NDArray[Any]
+Box = Sequence[float]
+
+
+@dataclass(frozen=True, eq=False)
+class ImagePrediction:
+    """The points of one instance, in original-image pixels; (0, 0) is the centre of the top-left pixel.
+
+    Args:
+        image: the picture's path as it was given, or `array N`.
+        instance: what tells several instances of a picture apart; empty for whole pictures.
+        names: K keypoint names.
+        keypoints: (K, 2) float64 as (x, y).
+        score: (K,) in [0, 1].
+        covariance: (K, 2, 2) in pixels squared, or None where the head knows no spread.
+    """
+
+    image: str
+    instance: str
+    names: tuple[str, ...]
+    keypoints: NDArray[np.float64]
+    score: NDArray[np.float64]
+    covariance: NDArray[np.float64] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """N instances as arrays: keypoints (N, K, 2), score (N, K), covariance (N, K, 2, 2) or None, the map from
+    normalized crop coordinates to pixels (N, 3, 3), and the pictures' sizes (N, 2) as (height, width)."""
+
+    keypoints: NDArray[np.float64]
+    score: NDArray[np.float64]
+    covariance: NDArray[np.float64] | None
+    to_image: NDArray[np.float64]
+    image_sizes: NDArray[np.int64]
+
+
+class Predictor:
+    """A trained model that takes pictures as they come.
+
+    Args:
+        model: the network; it says itself how a picture becomes a crop.
+        device: where to compute; None: the GPU where there is one.
+        batch_size: pictures per forward pass.
+    Example:
+        >>> Predictor(KeypointModel.load("runs/first/model")).predict(["a.jpg"])  # doctest: +SKIP
+        [ImagePrediction(image='a.jpg', ...)]
+    """
+
+    def __init__(self, model: KeypointModel, device: str | torch.device | None = None, batch_size: int = 32) -> None:
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.model = model.to(self.device).eval()
+        self.batch_size = batch_size
+        self.crop = CropSettings(input_size=model.config.input_size, **model.config.preprocessing)
+
+    @property
+    def schema(self) -> Schema:
+        """The keypoints that the model finds."""
+        return self.model.config.schema
+
+    def predict(
+        self, images: Sequence[Picture], boxes: Sequence[Box | None] | None = None
+    ) -> list[ImagePrediction]:
+        """Find the keypoints in each picture.
+
+        Args:
+            images: paths, or arrays (H, W), (H, W, 3) or (H, W, 4) of uint8, uint16, or float in [0, 1]; RGB.
+            boxes: one (x, y, width, height) per picture in its pixels, or None for the whole picture.
+        Returns:
+            One prediction per picture, in the same order.
+        Raises:
+            ValueError: a picture cannot be read (named), or the numbers of pictures and boxes differ.
+        """
+        if isinstance(images, (str, Path, np.ndarray)):
+            raise ValueError("predict takes a list of pictures: put a single one in brackets")
+        if boxes is not None and len(boxes) != len(images):
+            raise ValueError(f"{len(images)} pictures but {len(boxes)} boxes")
+        names = [f"array {i}" if isinstance(p, np.ndarray) else str(p) for i, p in enumerate(images)]
+        points = self.points(images, boxes or [None] * len(images))
+        return _as_predictions(points, names, [""] * len(names), self.schema.names)
+
+    def predict_annotations(self, annotations: Annotations) -> list[ImagePrediction]:
+        """Find the keypoints of every annotated instance, from its picture and box; its labels are not used."""
+        points = self.points(annotations.images, list(annotations.boxes))
+        return _as_predictions(points, annotations.image_names, annotations.ids, self.schema.names)
+
+    def points(
+        self,
+        images: Sequence[Picture],
+        boxes: Sequence[Box | NDArray[np.float64] | None],
+        on_batch: Callable[[int], object] | None = None,
+    ) -> Points:
+        """The same as arrays; `on_batch(n)` is called when n more pictures are done."""
+        dims = len(self.schema.names)
+        parts = []
+        for crops, to_image, sizes in self._batches(images, boxes):
+            keypoints, score, covariance = self._forward(crops, to_image)
+            parts.append((keypoints, score, covariance, to_image.numpy(), sizes))
+            if on_batch is not None:
+                on_batch(len(sizes))
+        if not parts:
+            empty = np.zeros((0, dims, 2))
+            return Points(empty, empty[..., 0], None, np.zeros((0, 3, 3)), np.zeros((0, 2), dtype=np.int64))
+        keypoints, score, covariance, matrices, sizes = zip(*parts, strict=True)
+        return Points(
+            np.concatenate(keypoints),
+            np.concatenate(score),
+            None if covariance[0] is None else np.concatenate(covariance),
+            np.concatenate(matrices),
+            np.concatenate(sizes),
+        )
+
+    @torch.inference_mode()
+    def _forward(self, crops: Tensor, to_image: Tensor) -> tuple[Any, Any, Any]:
+        prediction = self.model.decode(self.model(crops.to(self.device))).map(lambda t: t.cpu().double())
+        keypoints = transform_points(prediction.coords, to_image)
+        covariance = prediction.covariance
+        if covariance is not None:
+            covariance = transform_covariance(covariance, to_image).numpy()
+        return keypoints.numpy(), prediction.score.numpy(), covariance
+
+    def _batches(
+        self, images: Sequence[Picture], boxes: Sequence[Box | NDArray[np.float64] | None]
+    ) -> Iterator[tuple[Tensor, Tensor, NDArray[np.int64]]]:
+        """Crops, their maps to pixels and the pictures' sizes; the next batch loads while one is computed."""
+        starts = range(0, len(images), self.batch_size)
+        with ThreadPoolExecutor(max_workers=4) as pool:
+
+            def submit(start: int) -> list[Any]:
+                stop = min(start + self.batch_size, len(images))
+                return [pool.submit(self._load, images[i], boxes[i], i) for i in range(start, stop)]
+
+            upcoming = submit(0) if images else []
+            for start in starts:
+                current, upcoming = upcoming, submit(start + self.batch_size)
+                crops, matrices, sizes = zip(*(future.result() for future in current), strict=True)
+                yield torch.stack(crops), torch.stack(matrices), np.array(sizes, dtype=np.int64)
+
+    def _load(
+        self, picture: Picture, box: Box | NDArray[np.float64] | None, index: int
+    ) -> tuple[Tensor, Tensor, tuple[int, int]]:
+        image = _as_rgb(picture, index) if isinstance(picture, np.ndarray) else read_image(picture)
+        size = (image.shape[0], image.shape[1])
+        matrix = crop_matrix(box, size, self.crop)
+        crop = to_unit(warp(image, matrix, self.crop.input_size), self.crop.intensity)
+        to_image = torch.as_tensor(to_image_matrix(matrix, self.crop.input_size), dtype=torch.float64)
+        return torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1))), to_image, size
+
+
+def load(run: str | Path, device: str | torch.device | None = None) -> Predictor:
+    """Load a trained model from a run folder (or its `model` folder), ready to predict.
+
+    Args:
+        run: what `punctum train --out` made.
+        device: where to compute; None: the GPU where there is one.
+    Raises:
+        FileNotFoundError: there is no model in the folder.
+        ValueError: the model's files are broken.
+    Example:
+        >>> predictor = load("runs/first")  # doctest: +SKIP
+        >>> predictor.predict(["a.jpg", "b.png"])[0].keypoints  # doctest: +SKIP
+    """
+    run = Path(run)
+    return Predictor(KeypointModel.load(run / "model" if (run / "model").is_dir() else run), device)
+
+
+def write_predictions(predictions: Sequence[ImagePrediction], path: str | Path) -> Path:
+    """Write predictions as .csv (a row per point) or .json (an object per instance), by the path's ending.
+
+    Raises:
+        ValueError: another ending.
+        OSError: the file cannot be written.
+    """
+    path = Path(path)
+    check_output(path)
+    return write_text(path, _csv_text(predictions) if path.suffix == ".csv" else _json_text(predictions))
+
+
+def check_output(path: Path) -> None:
+    """Refuse an ending that `write_predictions` does not know, before any work is done."""
+    if path.suffix not in (".csv", ".json"):
+        raise ValueError(f"{path}: predictions are written as .csv or .json, not {path.suffix or 'without ending'}")
+
+
+def _csv_text(predictions: Sequence[ImagePrediction]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", "instance", "keypoint", "x", "y", "score", "cov_xx", "cov_xy", "cov_yy"])
+    for p in predictions:
+        for k, name in enumerate(p.names):
+            spread = ["", "", ""] if p.covariance is None else [p.covariance[k][i] for i in ((0, 0), (0, 1), (1, 1))]
+            numbers = [*p.keypoints[k], p.score[k], *spread]
+            writer.writerow([p.image, p.instance, name, *(v if v == "" else f"{v:.6g}" for v in numbers)])
+    return text.getvalue()
+
+
+def _json_text(predictions: Sequence[ImagePrediction]) -> str:
+    def point(p: ImagePrediction, k: int) -> dict[str, Any]:
+        x, y = (round(float(v), 4) for v in p.keypoints[k])
+        covariance = None if p.covariance is None else p.covariance[k].tolist()
+        return {"name": p.names[k], "x": x, "y": y, "score": float(p.score[k]), "covariance": covariance}
+
+    instances = [
+        {"image": p.image, "instance": p.instance, "keypoints": [point(p, k) for k in range(len(p.names))]}
+        for p in predictions
+    ]
+    return json.dumps(instances, indent=1) + "\n"
+
+
+def _as_rgb(array: NDArray[Any], index: int) -> NDArray[Any]:
+    """An array that a user holds, in the form that `read_image` returns."""
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[-1] not in (1, 3, 4) or 0 in array.shape:
+        raise ValueError(f"array {index} has shape {array.shape}: expected (H, W), (H, W, 3) or (H, W, 4)")
+    if array.dtype.kind == "f":
+        array = array.astype(np.float32)
+        if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
+            raise ValueError(f"array {index} is of floating type: its values must lie in [0, 1]")
+    elif array.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"array {index} is {array.dtype}: expected uint8, uint16 or float in [0, 1]")
+    return np.ascontiguousarray(np.repeat(array, 3, axis=-1) if array.shape[-1] == 1 else array[..., :3])
+
+
+def _as_predictions(
+    points: Points, images: Sequence[str], instances: Sequence[str], names: tuple[str, ...]
+) -> list[ImagePrediction]:
+    return [
+        ImagePrediction(
+            image=images[i],
+            instance=instances[i],
+            names=names,
+            keypoints=points.keypoints[i],
+            score=points.score[i],
+            covariance=None if points.covariance is None else points.covariance[i],
+        )
+        for i in range(len(points.keypoints))
+    ]
