@@ -96,7 +96,11 @@ class Head(nn.Module, abc.ABC):
         """Called before each training step with the part of training done, in [0, 1]."""
 
 
-def conv1x1(in_channels: int, out_channels: int, dims: int, *, bias: bool) -> nn.Module:
+def conv1x1(in_channels: int, out_channels: int, dims: int, *, bias: bool) -> nn.Conv1d | nn.Conv2d | nn.Conv3d:
     """The 1 x 1 convolution from features to one map per keypoint, for 1, 2 or 3 spatial axes."""
-    kinds = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+    kinds: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {
+        1: nn.Conv1d,
+        2: nn.Conv2d,
+        3: nn.Conv3d,
+    }
     return kinds[dims](in_channels, out_channels, kernel_size=1, bias=bias)

@@ -1,0 +1,34 @@
+"""SimpleBaseline's neck: transposed convolutions that make features eight times finer."""
+
+from torch import nn
+
+
+class DeconvNeck(nn.Sequential):
+    """Three 4 x 4 transposed convolutions of stride 2, each with batch normalization and ReLU.
+
+    Args:
+        in_channels: channels of the features (B, C, H, W).
+        channels: channels of the result (B, channels, 8 H, 8 W).
+    Source:
+        Xiao et al. 2018, arXiv:1804.06208, Section 2.
+    Example:
+        >>> import torch
+        >>> DeconvNeck(16, 8)(torch.zeros(1, 16, 3, 5)).shape
+        torch.Size([1, 8, 24, 40])
+    """
+
+    scale = 8
+
+    def __init__(self, in_channels: int, channels: int = 256) -> None:
+        layers: list[nn.Module] = []
+        for width in (in_channels, channels, channels):
+            layers += [
+                nn.ConvTranspose2d(width, channels, kernel_size=4, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(channels),
+                nn.ReLU(inplace=True),
+            ]
+        super().__init__(*layers)
+        for layer in self:
+            if isinstance(layer, nn.ConvTranspose2d):
+                # A transposed convolution's weight is (in, out, ...): its "fan out" is what PyTorch calls fan in.
+                nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")

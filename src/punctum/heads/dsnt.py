@@ -1,0 +1,117 @@
+"""DSNT: the heatmap's mean is the coordinate, and the loss is on the coordinate."""
+
+from collections.abc import Sequence
+from typing import Literal, final, get_args
+
+from torch import Tensor
+
+from punctum import ops
+from punctum.heads.base import Head, Prediction, Target, conv1x1
+from punctum.ops.gaussian import Units
+from punctum.ops.normalize import Activation
+from punctum.registry import check_choice, check_positive
+
+Loss = Literal["euclidean", "l1"]
+Regularizer = Literal["none", "variance", "kl", "js"]
+
+PAPER_WEIGHTS: dict[Regularizer, float] = {"none": 0.0, "variance": 100.0, "kl": 1.0, "js": 1.0}
+
+
+@final
+class DSNT(Head):
+    """Differentiable spatial to numerical transform: mean of a normalized heatmap, trained on coordinates.
+
+        mu = sum_i p_i x_i,     loss = |mu - t| + reg_weight * R(p, t)
+
+    Args:
+        in_channels: channels C of the features.
+        num_keypoints: K.
+        size: spatial size S of the features; other sizes work too.
+        activation: how logits become a heatmap: softmax, or abs, relu, sigmoid divided by their sum.
+        loss: distance between coordinates, in normalized units.
+        regularizer: what shapes the heatmap: its variance, or its KL or JS divergence from a Gaussian at the truth.
+        reg_weight: weight of the regularizer; None takes the paper's: 1 for kl and js, 100 for variance.
+        sigma: standard deviation that the regularizer asks for, in heatmap pixels.
+        beta: inverse temperature of the softmax.
+        units: units in which the variance regularizer compares, "normalized" (the paper's) or "pixels"; "pixels"
+            makes it (n / 2)^4 times as large, so it wants a reg_weight of its own.
+    Raises:
+        ValueError: an option's value is none of its choices, or out of range.
+    Source:
+        Nibali et al. 2018, arXiv:1801.07372.
+    Example:
+        >>> import torch
+        >>> head = DSNT(8, 3, (7, 7))
+        >>> head.decode(head(torch.randn(2, 8, 7, 7))).coords.shape
+        torch.Size([2, 3, 2])
+    """
+
+    name = "dsnt"
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_keypoints: int,
+        size: Sequence[int],
+        *,
+        activation: Activation = "softmax",
+        loss: Loss = "euclidean",
+        regularizer: Regularizer = "js",
+        reg_weight: float | None = None,
+        sigma: float = 1.0,
+        beta: float = 1.0,
+        units: Units = "normalized",
+    ) -> None:
+        super().__init__()
+        check_choice("activation", activation, get_args(Activation))
+        check_choice("loss", loss, get_args(Loss))
+        check_choice("regularizer", regularizer, get_args(Regularizer))
+        check_choice("units", units, get_args(Units))
+        check_positive("sigma", sigma)
+        check_positive("beta", beta)
+        if reg_weight is not None:
+            check_positive("reg_weight", reg_weight, zero=True)
+        self.activation, self.loss, self.regularizer, self.units = activation, loss, regularizer, units
+        self.reg_weight = PAPER_WEIGHTS[regularizer] if reg_weight is None else reg_weight
+        self.sigma, self.beta = sigma, beta
+        self.conv = conv1x1(in_channels, num_keypoints, len(size), bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits (B, K, *S)."""
+        return self.logits(features)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Logits (B, K, *S)."""
+        return self.conv(features)
+
+    def losses(self, output: Tensor, target: Target) -> dict[str, Tensor]:
+        """The distance, under its name, and the weighted regularizer, under its own."""
+        heatmaps = self._heatmaps(output)
+        distance = ops.euclidean_losses if self.loss == "euclidean" else ops.l1_losses
+        terms: dict[str, Tensor] = {self.loss: distance(ops.dsnt(heatmaps), target.coords)}
+        if self.regularizer != "none":
+            terms[self.regularizer] = self.reg_weight * self._regularize(heatmaps, target.coords)
+        return terms
+
+    def decode(self, output: Tensor) -> Prediction:
+        """Mean and covariance of the heatmap, and the expected closeness of a draw from it to that mean.
+
+            score = sum_i p_i exp(-|i - mu|^2 / (2 * 2^2)),     i and mu in heatmap pixels
+
+        One for all mass on the mean, small for flat and for two-peaked maps. It is a measure of concentration,
+        not a calibrated probability.
+        """
+        heatmaps = self._heatmaps(output)
+        coords = ops.dsnt(heatmaps)
+        closeness = ops.render_gaussian(coords, sigma=2.0, size=ops.spatial_size(heatmaps), normalize=False)
+        score = (heatmaps * closeness).flatten(2).sum(-1).clamp(0, 1)
+        return Prediction(coords, score, ops.covariance(heatmaps, coords), heatmaps)
+
+    def _heatmaps(self, logits: Tensor) -> Tensor:
+        return ops.normalize(ops.as_float(logits), self.activation, self.beta)
+
+    def _regularize(self, heatmaps: Tensor, truth: Tensor) -> Tensor:
+        if self.regularizer == "variance":
+            return ops.variance_losses(heatmaps, self.sigma, self.units)
+        divergence = ops.kl_losses if self.regularizer == "kl" else ops.js_losses
+        return divergence(heatmaps, truth, self.sigma)

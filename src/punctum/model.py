@@ -1,0 +1,226 @@
+"""A backbone with a head on each of its stages, and how that is saved and found again."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+import punctum
+from punctum import backbones, heads
+from punctum.backbones.weights import load_state, read_safetensors
+from punctum.heads import Prediction, Target
+from punctum.schema import Schema
+
+FORMAT_VERSION = 1
+WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+
+# Of ImageNet's training images, which every pretrained backbone expects.
+IMAGE_MEAN, IMAGE_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """All that is needed to build a model again, as plain JSON values.
+
+    Args:
+        schema: the keypoints.
+        input_size: (H, W) of the images it is trained on.
+        backbone: {"name": one of `backbones.available()`, and its options}.
+        head: {"name": one of `heads.available()`, and its options}.
+        preprocessing: how a picture becomes an input; kept for those who prepare images, opaque to the model.
+        mean_coords: (K, D) mean training place of each keypoint, normalized: the constant predictor. None if
+            not known.
+    Raises:
+        ValueError: a name is missing; a value is no plain JSON; sizes do not fit.
+    Example:
+        >>> config = ModelConfig(Schema(("nose",)), (64, 64), {"name": "resnet18"}, {"name": "dsnt"})
+        >>> ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+        True
+    """
+
+    schema: Schema
+    input_size: tuple[int, ...]
+    backbone: dict[str, Any]
+    head: dict[str, Any]
+    preprocessing: dict[str, Any] = field(default_factory=dict)
+    mean_coords: list[list[float]] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("backbone", "head", "preprocessing", "mean_coords"):
+            object.__setattr__(self, name, _plain(name, getattr(self, name)))
+        object.__setattr__(self, "input_size", tuple(self.input_size))
+        if not self.input_size or not all(isinstance(n, int) and n > 0 for n in self.input_size):
+            raise ValueError(f"input_size must be positive integers (H, W), got {self.input_size}")
+        for what, part in (("backbone", self.backbone), ("head", self.head)):
+            if not isinstance(part, dict) or not isinstance(part.get("name"), str):
+                raise ValueError(f'{what} must be {{"name": ..., options}}, got {part!r}')
+        wanted = (len(self.schema.names), len(self.input_size))
+        if self.mean_coords is not None and [len(p) for p in self.mean_coords] != [wanted[1]] * wanted[0]:
+            raise ValueError(f"mean_coords must be {wanted[0]} places of {wanted[1]} numbers, got {self.mean_coords}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        rest = {name: getattr(self, name) for name in ("backbone", "head", "preprocessing", "mean_coords")}
+        return {"schema": self.schema.to_dict(), "input_size": list(self.input_size), **_plain("config", rest)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "ModelConfig":
+        """The inverse of `to_dict`, also after a trip through JSON.
+
+        Raises:
+            ValueError: an entry is missing, unknown or of the wrong kind.
+        """
+        known = {"schema", "input_size", "backbone", "head", "preprocessing", "mean_coords"}
+        required = known - {"preprocessing", "mean_coords"}
+        if required - values.keys() or values.keys() - known:
+            raise ValueError(f"a model's config has the entries {sorted(known)}, got {sorted(values)}")
+        try:
+            return cls(**{**values, "schema": Schema.from_dict(values["schema"])})
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"a model's config is malformed: {type(error).__name__}: {error}") from error
+
+
+def _plain(what: str, value: Any) -> Any:
+    """A copy of the value as JSON would give it back: found out now, not after a night's training."""
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what} must be plain JSON with finite numbers: {error}") from error
+
+
+class KeypointModel(nn.Module):
+    """Images to coordinates: a backbone, and a head on each of its stages.
+
+    Args:
+        config: what to build.
+        pretrained: False leaves the backbone's `weights` option unused, as when weights are about to be loaded.
+    Raises:
+        ValueError: unknown names or options, or weights that do not fit.
+        OSError: pretrained weights cannot be read or fetched.
+    Example:
+        >>> backbone = {"name": "resnet18", "width": 0.125, "output_stride": 8}
+        >>> config = ModelConfig(Schema(("nose", "tail")), (32, 48), backbone, {"name": "dsnt"})
+        >>> model = KeypointModel(config).eval()
+        >>> model.decode(model(torch.rand(1, 3, 32, 48))).coords.shape
+        torch.Size([1, 2, 2])
+    """
+
+    def __init__(self, config: ModelConfig, *, pretrained: bool = True) -> None:
+        super().__init__()
+        self.config = config
+        options = config.backbone if pretrained else {k: v for k, v in config.backbone.items() if k != "weights"}
+        self.backbone = backbones.build(**options)
+        size, num_keypoints = self.backbone.feature_size(config.input_size), len(config.schema.names)
+        self.heads = nn.ModuleList(
+            heads.build(in_channels=self.backbone.channels, num_keypoints=num_keypoints, size=size, **config.head)
+            for _ in range(self.backbone.num_stages)
+        )
+        shape = (1, -1, *([1] * len(config.input_size)))
+        self.image_mean: Tensor
+        self.image_std: Tensor
+        self.register_buffer("image_mean", torch.tensor(IMAGE_MEAN).reshape(shape), persistent=False)
+        self.register_buffer("image_std", torch.tensor(IMAGE_STD).reshape(shape), persistent=False)
+
+    def forward(self, images: Tensor) -> list[Any]:
+        """Each stage's raw output: what `losses` and `decode` take.
+
+        Args:
+            images: (B, 3, H, W), RGB in [0, 1], floating. Another size than the config's is fine where the
+                head allows it.
+        Raises:
+            ValueError: the images have another shape or type.
+        """
+        if images.ndim != 2 + len(self.config.input_size) or images.shape[1] != 3 or not images.is_floating_point():
+            raise ValueError(
+                f"images must be floating, in [0, 1], of shape (B, 3, {', '.join(map(str, self.config.input_size))}), "
+                f"got {images.dtype} {tuple(images.shape)}"
+            )
+        features = self.backbone((images - self.image_mean) / self.image_std)
+        return [head(feature) for head, feature in zip(self.heads, features, strict=True)]
+
+    def losses(self, outputs: list[Any], target: Target) -> dict[str, Tensor]:
+        """Every loss term by name, each (B, K), summed over the stages."""
+        totals: dict[str, Tensor] = {}
+        for head, output in zip(self._heads(), outputs, strict=True):
+            for term, values in head.losses(output, target).items():
+                totals[term] = totals[term] + values if term in totals else values
+        return totals
+
+    def decode(self, outputs: list[Any]) -> Prediction:
+        """What the last stage says."""
+        return self._heads()[-1].decode(outputs[-1])
+
+    def set_progress(self, fraction: float) -> None:
+        """Tell every head what part of training is done, in [0, 1]."""
+        for head in self._heads():
+            head.set_progress(fraction)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write model.safetensors and model.json into a folder, made if need be.
+
+        Each is written under a temporary name and then renamed, so no reader meets half a file.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        weights, description = folder / f"{WEIGHTS}.tmp", folder / f"{DESCRIPTION}.tmp"
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        save_file(state, weights, metadata={"format": "pt"})
+        content = {
+            "format_version": FORMAT_VERSION,
+            "punctum": punctum.__version__,
+            "config": self.config.to_dict(),
+        }
+        description.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        weights.replace(folder / WEIGHTS)
+        description.replace(folder / DESCRIPTION)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str], device: str | torch.device = "cpu") -> "KeypointModel":
+        """The model that `save` wrote, ready to predict; nothing is unpickled, and nothing is fetched.
+
+        Raises:
+            FileNotFoundError: the folder or one of its two files is missing.
+            ValueError: a file is broken, of a newer format, or does not fit the other one.
+        """
+        folder = Path(folder)
+        config = _read_description(folder)
+        try:
+            model = cls(config, pretrained=False)
+        except ValueError as error:
+            raise ValueError(f"{folder / DESCRIPTION}: {error}") from error
+        load_state(model, read_safetensors(folder / WEIGHTS), folder / WEIGHTS)
+        return model.to(device).eval()
+
+    def _heads(self) -> list[heads.Head]:
+        return [head for head in self.heads if isinstance(head, heads.Head)]
+
+
+def _read_description(folder: Path) -> ModelConfig:
+    for name in (DESCRIPTION, WEIGHTS):
+        if not (folder / name).is_file():
+            nested = folder / "model" / name
+            hint = f"; there is one in {nested.parent}" if nested.is_file() else ""
+            raise FileNotFoundError(f"no model in {folder}: {name} is missing{hint}")
+    path = folder / DESCRIPTION
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
+        raise ValueError(f"{path} does not describe a model: it has no 'config'")
+    version = content.get("format_version")
+    if version != FORMAT_VERSION:
+        raise ValueError(
+            f"{path} has format_version {version!r} (written by punctum {content.get('punctum')}); punctum "
+            f"{punctum.__version__} reads {FORMAT_VERSION}: use the punctum that wrote it"
+        )
+    try:
+        return ModelConfig.from_dict(content["config"])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
