@@ -1,0 +1,39 @@
+"""How good are the coordinates? A pure function and a torchmetrics class for each metric, and `summarize` for all.
+
+Points are in original-image pixels. `distances` turns predictions and truth into (N, K) distances with NaN where
+a point does not count; every metric starts from those.
+"""
+
+from punctum.metrics.bootstrap import bootstrap_interval, mean_interval, quantile_interval
+from punctum.metrics.distance import distances
+from punctum.metrics.epe import EPE, epe
+from punctum.metrics.landmarks import MRE, SDR, mre, sdr
+from punctum.metrics.nme import NME, NMEResult, nme
+from punctum.metrics.normalizer import Normalizer, normalized_distances
+from punctum.metrics.pck import PCK, PCKAUC, pck, pck_auc
+from punctum.metrics.pooling import Result
+from punctum.metrics.summary import summarize
+
+__all__ = [
+    "EPE",
+    "MRE",
+    "NME",
+    "PCK",
+    "PCKAUC",
+    "SDR",
+    "NMEResult",
+    "Normalizer",
+    "Result",
+    "bootstrap_interval",
+    "distances",
+    "epe",
+    "mean_interval",
+    "mre",
+    "nme",
+    "normalized_distances",
+    "pck",
+    "pck_auc",
+    "quantile_interval",
+    "sdr",
+    "summarize",
+]
