@@ -120,14 +120,15 @@ def measure(
 ) -> dict[str, Any]:
     """The metrics of predicted points (N, K, 2) in pixels against the annotations' labelled ones."""
     boxed = bool(np.isfinite(annotations.boxes).all())
-    normalizer = Normalizer.parse(protocol.normalizer or ("bbox" if boxed else "image"), annotations.schema)
+    normalizer = Normalizer.parse(
+        protocol.normalizer or ("bbox" if boxed else "image"), annotations.schema, protocol.min_length
+    )
     target, visible = torch.from_numpy(annotations.keypoints), torch.from_numpy(annotations.labelled)
     lengths = normalizer.lengths(
         target,
         visible,
         boxes=torch.from_numpy(annotations.boxes),
         image_sizes=torch.from_numpy(image_sizes),
-        minimum=protocol.min_length,
     )
     return summarize(
         torch.from_numpy(keypoints),
@@ -138,7 +139,7 @@ def measure(
         lengths=lengths,
         thresholds=protocol.thresholds,
         image_ids=torch.from_numpy(image_numbers(annotations.images)),
-        spacing=protocol.spacing,
+        spacing=None if protocol.spacing is None else [protocol.spacing] * 2,
         seed=protocol.seed,
     )
 

@@ -23,7 +23,7 @@ class TrainingModule(L.LightningModule):
         model: the network.
         settings: of the optimizer.
         total_steps: length of the schedule, which is the length of the training.
-        keypoint_ids: what the rows of the annotations are called, for messages.
+        row_names: what the rows of the annotations are called, for messages.
     """
 
     def __init__(
@@ -65,8 +65,8 @@ class TrainingModule(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         error = self.val_error.compute()
         self.val_error.reset()
-        self.log("val_epe_px_mean", float(error["mean"]))
-        self.log("val_epe_px_median", float(error["median"]))
+        self.log("val_epe_px_mean", float(error["mean"].total))
+        self.log("val_epe_px_median", float(error["median"].total))
 
     def _log_losses(self, stage: str, loss: Tensor, terms: dict[str, Tensor], batch: Batch) -> None:
         values = {f"{stage}_loss": loss.detach()}
