@@ -1,7 +1,6 @@
 """Pictures to judge by: points on images, sheets of images, training curves. Arrays in, arrays or PNG files out."""
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from punctum.files import write_through
 from punctum.ops.coords import pixels_matrix, transform_covariance, transform_points
 from punctum.schema import Schema
 
@@ -149,18 +149,14 @@ def contact_sheet(images: Sequence[ArrayLike], columns: int, titles: Sequence[st
     return sheet
 
 
-def write_png(path: str | Path, image: ArrayLike) -> None:
+def write_png(path: str | Path, image: ArrayLike) -> Path:
     """An RGB, gray or RGBA uint8 array as a PNG file, whole or not at all; parent folders are made.
 
     Raises:
         ValueError: the array is no uint8 image.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    encoded = cv2.imencode(".png", cv2.cvtColor(_rgb(image), cv2.COLOR_RGB2BGR))[1]
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_bytes(encoded.tobytes())
-    partial.replace(path)
+    encoded = cv2.imencode(".png", cv2.cvtColor(_rgb(image), cv2.COLOR_RGB2BGR))[1].tobytes()
+    return write_through(path, lambda temporary: temporary.write_bytes(encoded))
 
 
 def training_curves(columns: Mapping[str, Sequence[float | None]], path: str | Path) -> None:

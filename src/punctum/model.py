@@ -138,8 +138,8 @@ class KeypointModel(nn.Module):
         """
         if images.ndim != 2 + len(self.config.input_size) or images.shape[1] != 3 or not images.is_floating_point():
             raise ValueError(
-                f"images must be floating, in [0, 1], of shape (B, 3, {', '.join(map(str, self.config.input_size))}), "
-                f"got {images.dtype} {tuple(images.shape)}"
+                "images must be floating, in [0, 1], of shape "
+                f"(B, 3, {', '.join(map(str, self.config.input_size))}), got {images.dtype} {tuple(images.shape)}"
             )
         features = self.backbone((images - self.image_mean) / self.image_std)
         return [head(feature) for head, feature in zip(self.heads, features, strict=True)]

@@ -69,8 +69,8 @@ def _fetch(source: str) -> Path:
     except (OSError, ValueError, EntryNotFoundError) as error:
         raise ConnectionError(
             f"there is no local file {source}, and {file} of {repo} could not be had from the Hugging Face hub "
-            f"({type(error).__name__}: {error}). If this machine is offline, download https://huggingface.co/{repo}/resolve/main/{file} "
-            "elsewhere and pass the file's path as weights"
+            f"({type(error).__name__}: {error}). If this machine is offline, download "
+            f"https://huggingface.co/{repo}/resolve/main/{file} elsewhere and pass the file's path as weights"
         ) from error
 
 
