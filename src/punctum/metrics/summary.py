@@ -49,7 +49,8 @@ def summarize(
         n_resamples: of the bootstrap.
     Returns:
         Nested dictionaries and lists of strings, numbers and None (where there is nothing to measure): no NaN.
-        Shares (PCK, SDR, NME) are in [0, 1] or in lengths, not in per cent.
+        PCK and SDR are shares in [0, 1], NME is in lengths: none is in per cent. An interval is None where fewer
+        than two images have a point.
     Raises:
         ValueError: no instance at all; no visible point; and what `distances` and `pck` raise.
     Example:
@@ -73,14 +74,17 @@ def summarize(
     relative = normalized_distances(pixels, lengths)
     millimetres = None if spacing is None else distances(preds, target, visible, spacing, names=names)
     resampling: dict[str, Any] = {"n": n_resamples, "seed": seed}
-    images = int(image_ids.unique().numel())
     return {
-        "n_images": images,
+        "n_images": image_ids.unique().numel(),
         "n_instances": len(preds),
         "n_points": int(visible.sum()),
         "left_out": _left_out(visible, lengths, normalizer),
         "normalizer": str(normalizer),
-        "intervals": {"method": "percentile bootstrap over images", **resampling, "note": _interval_note(images)},
+        "intervals": {
+            "method": "percentile bootstrap over images",
+            **resampling,
+            "note": _interval_note(image_ids[visible.any(1)]),
+        },
         "epe_px": _epe(pixels, image_ids, resampling),
         **_normalized(relative, thresholds, normalizer, image_ids, resampling),
         **({} if millimetres is None else _millimetres(millimetres, image_ids, resampling)),
@@ -99,7 +103,8 @@ def _left_out(visible: Tensor, lengths: Tensor, normalizer: Normalizer) -> dict[
     }
 
 
-def _interval_note(images: int) -> str | None:
+def _interval_note(ids_with_points: Tensor) -> str | None:
+    images = ids_with_points.unique().numel()
     if images < 2:
         return "one image: no interval, since intervals come from the differences between images"
     if images < 20:
