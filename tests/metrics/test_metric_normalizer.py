@@ -55,6 +55,7 @@ def test_a_minimum_leaves_short_lengths_out_and_says_so():
     assert lengths[:2].tolist() == [64, 100]
     assert lengths[2].isnan()
     assert "under 64 px" in normalizer.why_unusable
+    assert str(normalizer) == "image (longer side of the image, at least 64 px)"
 
 
 @pytest.mark.parametrize("text", ["keypoints:neck,chin", "keypoints:neck", "keypoints", "keypoints:neck,neck"])

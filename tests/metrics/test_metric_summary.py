@@ -88,7 +88,7 @@ def test_json_has_no_nan_and_an_unseen_keypoint_has_nulls():
 
 
 def test_every_interval_holds_its_value():
-    summary = summarize(**scene(), spacing=[0.1, 0.1])
+    summary = summarize(**scene(), spacing=[1.0, 1.0])
     pairs = [(summary["epe_px"][name], interval) for name, interval in summary["epe_px"]["interval_95"].items()]
     entries = [*summary["pck"].values(), summary["pck_auc"], summary["nme"], summary["mre_mm"]]
     pairs += [(e["value"], e["interval_95"]) for e in [*entries, *summary["sdr_mm"].values()]]
@@ -96,7 +96,14 @@ def test_every_interval_holds_its_value():
     assert len(pairs) == 4 + 5 + 4 + 3
     for value, (low, high) in pairs:
         assert low <= value <= high
-        assert low < high or value in (0, 1)
+        assert low < high
+
+
+def test_an_interval_without_width_is_none():
+    given = scene()
+    perfect = summarize(**(given | {"preds": given["target"] + 0.001}))
+    assert perfect["pck"]["0.5"] == {"value": 1, "interval_95": None}
+    assert perfect["nme"]["interval_95"] is not None
 
 
 def test_spacing_adds_millimetres_and_only_then():

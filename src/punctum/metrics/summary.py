@@ -50,7 +50,8 @@ def summarize(
     Returns:
         Nested dictionaries and lists of strings, numbers and None (where there is nothing to measure): no NaN.
         PCK and SDR are shares in [0, 1], NME is in lengths: none is in per cent. An interval is None where fewer
-        than two images have a point.
+        than two images have a point, and where all resamples agree, as for a PCK of 1: how rare a failure is that
+        was never seen, resampling cannot tell.
     Raises:
         ValueError: no instance at all; no visible point; and what `distances` and `pck` raise.
     Example:
@@ -70,7 +71,7 @@ def summarize(
         raise ValueError(f"nothing to evaluate: {len(preds)} instances, and not one visible point")
     if image_ids.shape != (len(preds),):
         raise ValueError(f"image_ids must be ({len(preds)},), one per instance, got {tuple(image_ids.shape)}")
-    lengths = lengths.to(pixels)
+    lengths, image_ids = lengths.to(pixels), image_ids.to(pixels.device)
     relative = normalized_distances(pixels, lengths)
     millimetres = None if spacing is None else distances(preds, target, visible, spacing, names=names)
     resampling: dict[str, Any] = {"n": n_resamples, "seed": seed}
@@ -189,7 +190,7 @@ def _number(value: Tensor) -> float | None:
 
 def _pair(intervals: Tensor, column: int) -> list[float] | None:
     low, high = intervals[:, column].tolist()
-    return None if math.isnan(low) else [low, high]
+    return [low, high] if high - low > 1e-12 * abs(high) else None  # also for NaN
 
 
 def _value(value: Tensor, intervals: Tensor, column: int) -> dict[str, Any]:
