@@ -9,6 +9,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from punctum import heads, ops
 from punctum.heads import Head, Prediction, Target
@@ -154,13 +155,15 @@ class HeadConformance:
         assert all(value.dtype == torch.float32 for value in losses.values())
         assert prediction.coords.dtype == prediction.score.dtype == torch.float32
         assert all(gradient.isfinite().all() for gradient in found)
-        # The output may be rounded to bfloat16 on its way; what follows may not.
+        # The output may be rounded to bfloat16 on its way; what follows may not be.
         for term, value in losses.items():
             torch.testing.assert_close(value, wanted[term], rtol=0.05, atol=0.02)
-        torch.testing.assert_close(prediction.coords, head.decode(output).coords, rtol=0, atol=1e-6)
-        outside = head.losses(output, target)
-        for term, value in losses.items():
-            torch.testing.assert_close(value, outside[term], rtol=1e-5, atol=1e-6)
+        widened = tree_map(lambda value: value.float(), output)
+        torch.testing.assert_close(prediction.coords, head.decode(widened).coords, rtol=0, atol=1e-6)
+        torch.testing.assert_close(prediction.score, head.decode(widened).score, rtol=0, atol=1e-6)
+        for term, value in head.losses(widened, target).items():
+            torch.testing.assert_close(losses[term], value, rtol=1e-5, atol=1e-6)
+        assert not torch.equal(prediction.coords, prediction.coords.bfloat16().float()), "computed in bfloat16"
 
     def test_invisible_points_touch_nothing(self, case: HeadCase) -> None:
         head, coords = case.build(), case.target().coords

@@ -105,7 +105,7 @@ def test_neck_starts_with_features_of_unit_size() -> None:
     neck = DeconvNeck(64, 64).eval()
     # Half of a standard normal has a mean square of 1/2; Kaiming's rule doubles what ReLU halves.
     found = neck(torch.randn(4, 64, 8, 8).relu() * 2**0.5)
-    assert found[..., 8:-8, 8:-8].square().mean() == pytest.approx(1, rel=0.3)
+    assert found[..., 8:-8, 8:-8].square().mean().item() == pytest.approx(1, rel=0.3)
 
 
 def test_features_start_alive_and_every_parameter_learns() -> None:
