@@ -124,8 +124,8 @@ class KeypointModel(nn.Module):
         shape = (1, -1, *([1] * len(config.input_size)))
         self.image_mean: Tensor
         self.image_std: Tensor
-        self.register_buffer("image_mean", torch.tensor(IMAGE_MEAN).reshape(shape), persistent=False)
-        self.register_buffer("image_std", torch.tensor(IMAGE_STD).reshape(shape), persistent=False)
+        self.register_buffer("image_mean", torch.tensor(IMAGE_MEAN).reshape(shape))
+        self.register_buffer("image_std", torch.tensor(IMAGE_STD).reshape(shape))
 
     def forward(self, images: Tensor) -> list[Any]:
         """Each stage's raw output: what `losses` and `decode` take.
@@ -137,9 +137,10 @@ class KeypointModel(nn.Module):
             ValueError: the images have another shape or type.
         """
         if images.ndim != 2 + len(self.config.input_size) or images.shape[1] != 3 or not images.is_floating_point():
+            size = ", ".join(map(str, self.config.input_size))
             raise ValueError(
-                "images must be floating, in [0, 1], of shape "
-                f"(B, 3, {', '.join(map(str, self.config.input_size))}), got {images.dtype} {tuple(images.shape)}"
+                f"images must be floating, RGB in [0, 1], of shape (B, 3, {size}); "
+                f"got {images.dtype} of shape {tuple(images.shape)}"
             )
         features = self.backbone((images - self.image_mean) / self.image_std)
         return [head(feature) for head, feature in zip(self.heads, features, strict=True)]
@@ -192,7 +193,7 @@ class KeypointModel(nn.Module):
         config = _read_description(folder)
         try:
             model = cls(config, pretrained=False)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise ValueError(f"{folder / DESCRIPTION}: {error}") from error
         load_state(model, read_safetensors(folder / WEIGHTS), folder / WEIGHTS)
         return model.to(device).eval()
