@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import punctum
 from punctum import backbones, heads
 from punctum.backbones.weights import load_state, read_safetensors
+from punctum.files import write_text, write_through
 from punctum.heads import Prediction, Target
 from punctum.schema import Schema
 
@@ -167,19 +168,14 @@ class KeypointModel(nn.Module):
 
         Each is written under a temporary name and then renamed, so no reader meets half a file.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        weights, description = folder / f"{WEIGHTS}.tmp", folder / f"{DESCRIPTION}.tmp"
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        save_file(state, weights, metadata={"format": "pt"})
         content = {
             "format_version": FORMAT_VERSION,
             "punctum": punctum.__version__,
             "config": self.config.to_dict(),
         }
-        description.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        weights.replace(folder / WEIGHTS)
-        description.replace(folder / DESCRIPTION)
+        write_through(Path(folder) / WEIGHTS, lambda path: save_file(state, path, metadata={"format": "pt"}))
+        write_text(Path(folder) / DESCRIPTION, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], device: str | torch.device = "cpu") -> "KeypointModel":

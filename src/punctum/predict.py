@@ -125,7 +125,11 @@ class Predictor:
         keypoints, scores, spreads, matrices, sizes = map(list, zip(*parts, strict=True))
         covariance = None if spreads[0] is None else np.concatenate(spreads)
         return Points(
-            np.concatenate(keypoints), np.concatenate(scores), covariance, np.concatenate(matrices), np.concatenate(sizes)
+            np.concatenate(keypoints),
+            np.concatenate(scores),
+            covariance,
+            np.concatenate(matrices),
+            np.concatenate(sizes),
         )
 
     @torch.inference_mode()

@@ -6,7 +6,6 @@ tells left from right but the body plan: a mirrored picture with swapped labels 
 """
 
 import json
-import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from punctum.data.shapes import Capsule, Part, Polygon, disc
 from punctum.draw import write_png
+from punctum.files import write_text
 from punctum.schema import Schema
 
 Array = NDArray[np.float64]
@@ -159,11 +159,8 @@ def write_scenes(folder: str | Path, count: int, seed: int, size: int = 128, spl
         "skeleton": [[i + 1, j + 1] for i, j in SCHEMA.skeleton],
         "flip_pairs": [list(pair) for pair in SCHEMA.flip_pairs],
     }
-    path = folder / f"{split}.json"
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps({"images": images, "annotations": annotations, "categories": [category]}))
-    partial.replace(path)
-    return path
+    content = {"images": images, "annotations": annotations, "categories": [category]}
+    return write_text(folder / f"{split}.json", json.dumps(content))
 
 
 def _coco_annotation(scene: Scene, number: int) -> dict[str, Any]:
