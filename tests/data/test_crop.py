@@ -31,6 +31,7 @@ def apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     return points @ matrix[:2, :2].T + matrix[:2, 2]
 
 
+@settings(deadline=None)
 @given(box=boxes, size=sizes, input_size=inputs, move=moves, point=st.tuples(floats, floats))
 def test_there_and_back(box, size, input_size, move, point) -> None:
     crop = CropSettings(input_size=input_size)
@@ -59,6 +60,7 @@ def test_predictions_in_float32_come_back_within_a_thousandth() -> None:
         assert np.abs(back[0].numpy() - points).max() < 1e-3
 
 
+@settings(deadline=None)
 @given(box=boxes, input_size=inputs, padding=st.floats(0.5, 2))
 def test_the_padded_box_fits_exactly(box, input_size, padding) -> None:
     """Worked by hand: the box's middle in the crop's middle, its padded edges on the crop's on the tighter axis."""
@@ -108,6 +110,7 @@ def test_what_each_move_does() -> None:
         assert np.allclose(apply(crop_matrix(box, (99, 99), crop, **move), right), [expected]), what
 
 
+@settings(deadline=None)
 @given(box=boxes, size=sizes, input_size=inputs, move=moves)
 def test_flip_is_an_exact_mirror(box, size, input_size, move) -> None:
     """x becomes W - 1 - x, to the last bit but one; so mirroring twice is the identity."""
