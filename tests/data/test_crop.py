@@ -178,18 +178,14 @@ def test_no_aliasing() -> None:
     assert np.abs(small.astype(int) - 128).max() < 30
 
 
-@pytest.mark.parametrize("zoom", [0.24, 0.9, 3.0])
-def test_only_what_is_needed_is_touched(zoom: float) -> None:
-    """The window into the source changes nothing: the same as warping a copy cut out with room to spare."""
-    image = np.random.default_rng(0).random((300, 320, 3)).astype(np.float32)
-    matrix = np.array([[zoom, 0.1 * zoom, -100 * zoom], [-0.1 * zoom, zoom, -90 * zoom], [0, 0, 1]])
-    direct = warp(image, matrix, (20, 20))
-    black = image.copy()
-    x, y = apply(np.linalg.inv(matrix), np.array([[0, 0], [19, 0], [0, 19], [19, 19]])).T
-    keep = np.zeros((300, 320), bool)
-    keep[max(int(y.min()) - 12, 0) : int(y.max()) + 13, max(int(x.min()) - 12, 0) : int(x.max()) + 13] = True
-    black[~keep] = 0
-    assert np.allclose(warp(black, matrix, (20, 20)), direct, atol=1e-5)
+@pytest.mark.parametrize("zoom", [0.1, 0.24, 0.9, 1.0, 3.0])
+@pytest.mark.parametrize("rotation", [0, 31])
+def test_what_lies_around_the_crop_is_not_cut_off_too_early(zoom: float, rotation: float) -> None:
+    """Deep inside a white image every pixel of a crop is white, those on its rim too."""
+    image = np.ones((700, 720, 3), np.float32)
+    box = np.array([340.3, 330.6, 20 / zoom, 20 / zoom]) - [10 / zoom, 10 / zoom, 0, 0]
+    matrix = crop_matrix(box, (700, 720), CropSettings((20, 20), padding=1.0), rotation=rotation)
+    assert np.abs(warp(image, matrix, (20, 20)) - 1).max() < 1e-5
 
 
 def test_beyond_the_image_is_black() -> None:

@@ -125,7 +125,7 @@ def test_wrong_flip_pairs_are_noticed(tmp_path: Path) -> None:
 def test_visible_means_labelled_in_the_image_and_in_the_crop(tmp_path: Path) -> None:
     annotations = make(tmp_path)
     annotations.visibility[0] = [0, 1, 2]
-    annotations.keypoints[0] = [[np.nan, np.nan], [-0.5, 99.5], [119.6, 50]]
+    annotations.keypoints[0] = [[np.nan, np.nan], [-0.5, 99.5], [60, 99.6]]  # the last in the black bar
     whole = KeypointDataset(annotations, CropSettings(region="image"))[0]
     assert whole.visible.tolist() == [[False, True, False]]
     annotations.visibility[0] = 2
