@@ -168,7 +168,7 @@ def test_a_blobs_centroid_is_its_place(sigma):
         weights = image[..., 0].astype(np.float64) - 16
         y, x = np.mgrid[:41, :61]
         found = np.array([(weights * x).sum(), (weights * y).sum()]) / weights.sum()
-        assert found == pytest.approx(place, abs=0.02)
+        assert found == pytest.approx(place, abs=0.01)
 
 
 def test_blobs_do_not_add_up():
