@@ -124,7 +124,7 @@ class ResNet(Backbone):
     def __init__(
         self,
         *,
-        output_stride: OutputStride = 32,
+        output_stride: OutputStride = 8,
         width: float = 1.0,
         weights: str | None = None,
         neck: Neck = "none",
