@@ -5,14 +5,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from punctum.data import Annotations, inspect, read
-from punctum.data.crop import CropSettings, crop_matrix, warp
-from punctum.data.images import read_image, to_unit
+from punctum.data.crop import CropSettings, crop_image, crop_matrix, inside
+from punctum.data.images import read_image
+from punctum.data.places import crop_coords
 from punctum.draw import contact_sheet, draw_points, write_png
+from punctum.evaluate import print_notes
 from punctum.ops import transform_points
 
 SHEET_CELLS = 24
@@ -64,7 +67,7 @@ def check(
         n_instances=len(annotations),
         labelled=dict(zip(names, annotations.labelled.sum(0).tolist(), strict=True)),
         suspicious=find_suspicious(annotations, inspection.sizes),
-        notes=list(dict.fromkeys([*annotations.notes, *inspection.notes])),
+        notes=list(inspection.notes),
     )
     _print(annotations, inspection.sizes, result, console)
     result.figures = _draw(annotations, result, Path(out), seed)
@@ -109,25 +112,20 @@ def _coinciding(points: NDArray[np.float64], labelled: NDArray[np.bool_], names:
 def _outside(
     points: NDArray[np.float64], labelled: NDArray[np.bool_], size: NDArray[np.int64], names: tuple[str, ...]
 ) -> list[str]:
-    with np.errstate(invalid="ignore"):
-        out = labelled & ((points < -0.5) | (points > size[::-1] - 0.5)).any(-1)
+    out = labelled & ~inside(points, (int(size[0]), int(size[1])))
     return [f"{names[k]} lies outside the picture" for k in np.flatnonzero(out)]
 
 
 def _unusual(annotations: Annotations, sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
     """(N, K): the point is more than FAR robust deviations from the keypoint's median place in the crop."""
-    settings = CropSettings()
-    places = np.full(annotations.keypoints.shape, np.nan)
-    for i, (points, box, size) in enumerate(zip(annotations.keypoints, annotations.boxes, sizes, strict=True)):
-        matrix = crop_matrix(box, (int(size[0]), int(size[1])), settings)
-        places[i] = points @ matrix[:2, :2].T + matrix[:2, 2]
+    places = crop_coords(annotations, sizes, CropSettings())
     unusual = np.zeros(annotations.labelled.shape, dtype=bool)
     for k in range(places.shape[1]):
         rows = np.flatnonzero(annotations.labelled[:, k])
         if len(rows) < 10:  # Too few to say what is usual.
             continue
         offset = np.linalg.norm(places[rows, k] - np.median(places[rows, k], axis=0), axis=-1)
-        unusual[rows, k] = offset > FAR * max(1.4826 * float(np.median(offset)), 1.0)
+        unusual[rows, k] = offset > FAR * max(1.4826 * float(np.median(offset)), 0.01)
     return unusual
 
 
@@ -144,8 +142,7 @@ def _print(annotations: Annotations, sizes: NDArray[np.int64], result: CheckResu
         share = f"{missing / max(len(seen), 1):.1%}".rstrip("%")
         table.add_row(name, str(int((seen > 0).sum())), str(int((seen == 1).sum())), str(missing), share)
     console.print(table)
-    for note in result.notes:
-        console.print(f"[yellow]note[/yellow] {note}", highlight=False)
+    print_notes(result.notes, console)
     console.print(f"suspicious rows: {len(result.suspicious)}")
     for i, reasons in list(result.suspicious.items())[:20]:
         row = f"  {annotations.image_names[i]} ({annotations.ids[i]}): {'; '.join(reasons[:4])}"
@@ -160,7 +157,7 @@ def _draw(annotations: Annotations, result: CheckResult, out: Path, seed: int) -
     # The last quarter is mirrored, so that a wrong left/right pair is seen before it is trained on.
     mirrored = {int(i) for i in sample[-(len(sample) // 4) :]} if annotations.schema.flip_pairs else set()
     sheets = {"labels.png": [int(i) for i in sample], "suspicious.png": list(result.suspicious)[:SHEET_CELLS]}
-    written = []
+    written: list[Path] = []
     for name, rows in sheets.items():
         if rows:
             flips = [name == "labels.png" and i in mirrored for i in rows]
@@ -178,8 +175,8 @@ def _cell(annotations: Annotations, i: int, flip: bool) -> NDArray[np.uint8]:
     image = read_image(annotations.images[i])
     settings = CropSettings(input_size=(240, 240), padding=1.4)
     matrix = crop_matrix(annotations.boxes[i], (image.shape[0], image.shape[1]), settings, flip=flip)
-    crop = (to_unit(warp(image, matrix, settings.input_size), settings.intensity) * 255).astype(np.uint8)
-    points = annotations.keypoints[i] @ matrix[:2, :2].T + matrix[:2, 2]
+    crop = (crop_image(image, matrix, settings).transpose(1, 2, 0) * 255).astype(np.uint8)
+    points = transform_points(torch.from_numpy(annotations.keypoints[i]), torch.from_numpy(matrix)).numpy()
     visibility = annotations.visibility[i]
     if flip:
         order = annotations.schema.flip_order

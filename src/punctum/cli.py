@@ -4,6 +4,7 @@ import difflib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,9 @@ def _overview() -> str:
 
 
 def _check(args: list[str], console: Console) -> None:
-    parser = _parser("check", "Look at the labels before training: counts, missing points, suspicious rows, a picture.")
+    parser = _parser(
+        "check", "Look at the labels before training on them: counts, missing points, odd rows, a picture."
+    )
     parser.add_argument("data", help="annotations: COCO keypoints JSON, DeepLabCut csv, or a folder with one")
     parser.add_argument("--images", help="folder of the images, where it cannot be told from the annotations")
     parser.add_argument("--out", default="check", help="folder for the pictures (default: %(default)s)")
@@ -93,20 +96,20 @@ def _evaluate(args: list[str], console: Console) -> None:
     parser.add_argument("data", help="annotations to judge by")
     parser.add_argument("--images", help="folder of the images, where it cannot be told from the annotations")
     parser.add_argument(
-        "--normalizer", help="bbox, image, pixels or keypoints:NAME,NAME (default: bbox where there are boxes, else image)"
+        "--normalizer",
+        help="bbox, image, pixels or keypoints:NAME,NAME (default: bbox where there are boxes, else image)",
     )
     parser.add_argument("--thresholds", help="of PCK, in units of the normalizer (default: 0.05,0.1,0.2,0.5)")
-    parser.add_argument("--min_length", type=float, default=0.0, help="leave out instances with a shorter normalizer, px")
+    parser.add_argument("--min_length", type=float, default=0.0, help="leave out shorter normalizers, px")
     parser.add_argument("--spacing", type=float, help="millimetres per pixel: errors in mm too")
     parser.add_argument("--out", help="folder for metrics.json (default: the run folder)")
     parser.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
     given = parser.parse_args(_dashes(args))
     from punctum.evaluate import Protocol, evaluate
 
-    chosen = {} if given.thresholds is None else {"thresholds": _numbers(given.thresholds, "--thresholds")}
-    protocol = Protocol(
-        normalizer=given.normalizer, min_length=given.min_length, spacing=given.spacing, **chosen
-    )
+    protocol = Protocol(normalizer=given.normalizer, min_length=given.min_length, spacing=given.spacing)
+    if given.thresholds is not None:
+        protocol = replace(protocol, thresholds=_numbers(given.thresholds, "--thresholds"))
     evaluate(
         given.run,
         given.data,
@@ -122,7 +125,9 @@ def _predict(args: list[str], console: Console) -> None:
     parser = _parser("predict", "Find the keypoints in pictures; coordinates are in each picture's own pixels.")
     parser.add_argument("run", help="the run folder that `punctum train` made")
     parser.add_argument(
-        "images", nargs="+", help="pictures, folders of pictures, or annotation files, whose pictures and boxes are taken"
+        "images",
+        nargs="+",
+        help="pictures, folders of them, or annotation files, whose pictures and boxes are taken",
     )
     parser.add_argument("--out", required=True, help="file for the coordinates: .csv or .json")
     parser.add_argument("--draw", help="folder for the pictures with their points drawn in")

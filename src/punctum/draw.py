@@ -1,7 +1,6 @@
 """Pictures to judge by: points on images, sheets of images, training curves. Arrays in, arrays or PNG files out."""
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from punctum.files import write_through
 from punctum.ops.coords import pixels_matrix, transform_covariance, transform_points
 from punctum.schema import Schema
 
@@ -149,18 +149,14 @@ def contact_sheet(images: Sequence[ArrayLike], columns: int, titles: Sequence[st
     return sheet
 
 
-def write_png(path: str | Path, image: ArrayLike) -> None:
+def write_png(path: str | Path, image: ArrayLike) -> Path:
     """An RGB, gray or RGBA uint8 array as a PNG file, whole or not at all; parent folders are made.
 
     Raises:
         ValueError: the array is no uint8 image.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    encoded = cv2.imencode(".png", cv2.cvtColor(_rgb(image), cv2.COLOR_RGB2BGR))[1]
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_bytes(encoded.tobytes())
-    partial.replace(path)
+    encoded = cv2.imencode(".png", cv2.cvtColor(_rgb(image), cv2.COLOR_RGB2BGR))[1].tobytes()
+    return write_through(path, lambda temporary: temporary.write_bytes(encoded))
 
 
 def training_curves(columns: Mapping[str, Sequence[float | None]], path: str | Path) -> None:
@@ -182,17 +178,19 @@ def training_curves(columns: Mapping[str, Sequence[float | None]], path: str | P
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4), dpi=120, layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure = Figure(figsize=(10, 4.2), dpi=120, layout="constrained")
+    left, right = figure.subplots(1, 2, sharex=True)
     handles = _plot(left, series, {"train_loss": ("training", _WARM[0]), "val_loss": ("validation", _COOL[0])})
-    if np.isfinite(series.get("lr", np.array([np.nan]))).any():
+    if np.isfinite(series.get("lr", np.empty(0))).any():
         rate = left.twinx()
         handles += _plot(rate, series, {"lr": ("learning rate", _GREY)})
         rate.set_ylabel("learning rate", color="gray")
+        rate.grid(False)
     _plot(right, series, {"val_epe_px": ("validation", _COOL[0])})
     left.set(title="Loss", xlabel="epoch", ylabel="loss")
     right.set(title="Validation error", xlabel="epoch", ylabel="median error (px)")
-    left.legend(handles=handles, frameon=False)
+    if handles:
+        left.legend(handles=handles, frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.14))
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     write_png(path, np.asarray(canvas.buffer_rgba()))
@@ -283,14 +281,13 @@ def _draw_truth(picture: Image, places: Any, truth: Any, unit: float) -> None:
 def _draw_dot(picture: Image, place: Any, colour: Any, *, hidden: bool, radius: float) -> None:
     if not np.isfinite(place).all():
         return
-    centre = _fixed(place).tolist()
-    for shade, size, wide in (
-        (_BLACK, radius + max(1.0, radius / 4), 3.5),
-        (np.asarray(colour).tolist(), radius, 1.8),
-    ):
-        thickness = max(1, round(wide * radius / 4.5)) if hidden else -1
-        reach = int(_fixed(radius if hidden else size))
-        cv2.circle(picture, centre, reach, shade, thickness, cv2.LINE_AA, _SHIFT)
+    centre, rim = _fixed(place).tolist(), max(1.0, radius / 4)
+    if hidden:
+        for shade, width in ((_BLACK, 3 * rim), (np.asarray(colour).tolist(), 1.5 * rim)):
+            cv2.circle(picture, centre, int(_fixed(1.3 * radius)), shade, max(1, round(width)), cv2.LINE_AA, _SHIFT)
+    else:
+        for shade, size in ((_BLACK, radius + rim), (np.asarray(colour).tolist(), radius)):
+            cv2.circle(picture, centre, int(_fixed(size)), shade, -1, cv2.LINE_AA, _SHIFT)
 
 
 def _draw_title(strip: Image, title: str) -> None:
@@ -309,6 +306,8 @@ def _draw_title(strip: Image, title: str) -> None:
 
 def _plot(axes: Any, series: Mapping[str, Any], wanted: Mapping[str, tuple[str, tuple[int, int, int]]]) -> list[Any]:
     """Lines for what there is; logarithmic where all values are positive and span more than a factor of five."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
     handles, shown = [], []
     for name, (label, colour) in wanted.items():
         values = series.get(name, np.empty(0))
@@ -318,9 +317,15 @@ def _plot(axes: Any, series: Mapping[str, Any], wanted: Mapping[str, tuple[str, 
             style = {"linestyle": ":", "marker": ""} if name == "lr" else {"marker": "." if known.sum() < 60 else ""}
             handles += axes.plot(series["epoch"][known], values[known], color=rgb, label=label, **style)
             shown.append(values[known])
-    if shown:
-        low, high = np.concatenate(shown).min(), np.concatenate(shown).max()
-        if low > 0 and high > 5 * low:
-            axes.set_yscale("log")
-    axes.grid(True, which="both", alpha=0.25)
+    axes.grid(True, alpha=0.25)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if not shown:
+        axes.text(0.5, 0.5, "not measured", ha="center", va="center", color="gray", transform=axes.transAxes)
+        return handles
+    low, high = np.concatenate(shown).min(), np.concatenate(shown).max()
+    if low > 0 and high > 5 * low:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
     return handles

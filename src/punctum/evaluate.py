@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from punctum.data import Annotations, inspect, read
 from punctum.files import write_text
@@ -95,7 +96,7 @@ def evaluate_model(
     """`evaluate` for a model and annotations at hand; writes `out`/metrics.json when there is an `out`."""
     protocol, console = protocol or Protocol(), console or Console(quiet=True)
     _check_names(model, annotations)
-    notes = [*annotations.notes, *inspect(annotations).notes]
+    notes = inspect(annotations).notes
     predictor = Predictor(model, device)
     with count(console, "evaluating", len(annotations)) as advance:
         points = predictor.points(annotations.images, list(annotations.boxes), on_batch=advance)
@@ -104,7 +105,7 @@ def evaluate_model(
     if constant is not None:
         judged = measure(constant, annotations, points.image_sizes, protocol)
         metrics["constant_predictor"] = {k: judged[k] for k in ("epe_px", "pck", "nme") if k in judged}
-    metrics = {"data": str(annotations.source), "notes": list(dict.fromkeys(notes)), **metrics}
+    metrics = {"data": str(annotations.source), "notes": list(notes), **metrics}
     _print_table(metrics, console)
     if out is not None:
         path = write_text(Path(out) / "metrics.json", json.dumps(metrics, indent=1) + "\n")
@@ -155,6 +156,12 @@ def image_numbers(images: Sequence[Path]) -> NDArray[np.int64]:
     return np.array([numbers.setdefault(path, len(numbers)) for path in images], dtype=np.int64)
 
 
+def print_notes(notes: Sequence[str], console: Console) -> None:
+    """What was counted rather than refused, a line each; names from files are shown as they are."""
+    for note in notes:
+        console.print(Text.assemble(("  note ", "yellow"), note))
+
+
 def _check_names(model: KeypointModel, annotations: Annotations) -> None:
     ours, theirs = model.config.schema.names, annotations.schema.names
     if ours != theirs:
@@ -178,8 +185,7 @@ def _print_table(metrics: dict[str, Any], console: Console) -> None:
         f"\n{metrics['n_points']} points, {metrics['n_instances']} instances, {metrics['n_images']} images; "
         f"normalizer {metrics['normalizer']}"
     )
-    for note in metrics["notes"]:
-        console.print(f"  [yellow]note[/yellow] {note}", highlight=False)
+    print_notes(metrics["notes"], console)
     table = Table("", "model", "95 % interval", "constant predictor")
     constant = metrics.get("constant_predictor", {})
     for name in ("mean", "median", "p90", "p95"):
@@ -188,8 +194,10 @@ def _print_table(metrics: dict[str, Any], console: Console) -> None:
         table.add_row(f"error {name}, px", *(_number(v, ".2f") for v in row))
     if "nme" in metrics:
         nme = metrics["nme"]
-        table.add_row("NME, %", *(_number(v, ".2%") for v in (
-            nme["value"], nme["interval_95"], constant.get("nme", {}).get("value"))))
+        table.add_row(
+            "NME, %",
+            *(_number(v, ".2%") for v in (nme["value"], nme["interval_95"], constant.get("nme", {}).get("value"))),
+        )
     for threshold, pck in metrics["pck"].items():
         base = constant.get("pck", {}).get(threshold, {}).get("value")
         table.add_row(f"PCK@{threshold}, %", *(_number(v, ".2%") for v in (pck["value"], pck["interval_95"], base)))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def write_through(path: str | Path, write: Callable[[Path], None]) -> Path:
+def write_through(path: str | Path, write: Callable[[Path], object]) -> Path:
     """Let `write` fill a temporary file, then give it its name; on failure nothing is left behind.
 
     Args:
@@ -19,7 +19,7 @@ def write_through(path: str | Path, write: Callable[[Path], None]) -> Path:
     Example:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
-        >>> _ = write_through(folder / "new" / "a.txt", lambda p: None if p.write_text("hi") else None)
+        >>> _ = write_through(folder / "new" / "a.txt", lambda p: p.write_text("hi"))
         >>> (folder / "new" / "a.txt").read_text(), len(list((folder / "new").iterdir()))
         ('hi', 1)
     """

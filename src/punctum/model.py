@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import punctum
 from punctum import backbones, heads
 from punctum.backbones.weights import load_state, read_safetensors
+from punctum.files import write_text, write_through
 from punctum.heads import Prediction, Target
 from punctum.schema import Schema
 
@@ -124,8 +125,8 @@ class KeypointModel(nn.Module):
         shape = (1, -1, *([1] * len(config.input_size)))
         self.image_mean: Tensor
         self.image_std: Tensor
-        self.register_buffer("image_mean", torch.tensor(IMAGE_MEAN).reshape(shape), persistent=False)
-        self.register_buffer("image_std", torch.tensor(IMAGE_STD).reshape(shape), persistent=False)
+        self.register_buffer("image_mean", torch.tensor(IMAGE_MEAN).reshape(shape))
+        self.register_buffer("image_std", torch.tensor(IMAGE_STD).reshape(shape))
 
     def forward(self, images: Tensor) -> list[Any]:
         """Each stage's raw output: what `losses` and `decode` take.
@@ -137,9 +138,10 @@ class KeypointModel(nn.Module):
             ValueError: the images have another shape or type.
         """
         if images.ndim != 2 + len(self.config.input_size) or images.shape[1] != 3 or not images.is_floating_point():
+            size = ", ".join(map(str, self.config.input_size))
             raise ValueError(
-                f"images must be floating, in [0, 1], of shape (B, 3, {', '.join(map(str, self.config.input_size))}), "
-                f"got {images.dtype} {tuple(images.shape)}"
+                f"images must be floating, RGB in [0, 1], of shape (B, 3, {size}); "
+                f"got {images.dtype} of shape {tuple(images.shape)}"
             )
         features = self.backbone((images - self.image_mean) / self.image_std)
         return [head(feature) for head, feature in zip(self.heads, features, strict=True)]
@@ -166,19 +168,14 @@ class KeypointModel(nn.Module):
 
         Each is written under a temporary name and then renamed, so no reader meets half a file.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        weights, description = folder / f"{WEIGHTS}.tmp", folder / f"{DESCRIPTION}.tmp"
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        save_file(state, weights, metadata={"format": "pt"})
         content = {
             "format_version": FORMAT_VERSION,
             "punctum": punctum.__version__,
             "config": self.config.to_dict(),
         }
-        description.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        weights.replace(folder / WEIGHTS)
-        description.replace(folder / DESCRIPTION)
+        write_through(Path(folder) / WEIGHTS, lambda path: save_file(state, path, metadata={"format": "pt"}))
+        write_text(Path(folder) / DESCRIPTION, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], device: str | torch.device = "cpu") -> "KeypointModel":
@@ -192,7 +189,7 @@ class KeypointModel(nn.Module):
         config = _read_description(folder)
         try:
             model = cls(config, pretrained=False)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise ValueError(f"{folder / DESCRIPTION}: {error}") from error
         load_state(model, read_safetensors(folder / WEIGHTS), folder / WEIGHTS)
         return model.to(device).eval()

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from punctum.data import Annotations
-from punctum.data.crop import CropSettings, crop_matrix, to_image_matrix, warp
-from punctum.data.images import read_image, to_unit
+from punctum.data.crop import CropSettings, crop_image, crop_matrix, to_image_matrix
+from punctum.data.images import read_image
 from punctum.files import write_text
 from punctum.model import KeypointModel
 from punctum.ops import transform_covariance, transform_points
@@ -75,16 +75,15 @@ class Predictor:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = model.to(self.device).eval()
         self.batch_size = batch_size
-        self.crop = CropSettings(input_size=model.config.input_size, **model.config.preprocessing)
+        height, width = model.config.input_size
+        self.crop = CropSettings(input_size=(height, width), **model.config.preprocessing)
 
     @property
     def schema(self) -> Schema:
         """The keypoints that the model finds."""
         return self.model.config.schema
 
-    def predict(
-        self, images: Sequence[Picture], boxes: Sequence[Box | None] | None = None
-    ) -> list[ImagePrediction]:
+    def predict(self, images: Sequence[Picture], boxes: Sequence[Box | None] | None = None) -> list[ImagePrediction]:
         """Find the keypoints in each picture.
 
         Args:
@@ -115,21 +114,20 @@ class Predictor:
         on_batch: Callable[[int], object] | None = None,
     ) -> Points:
         """The same as arrays; `on_batch(n)` is called when n more pictures are done."""
-        dims = len(self.schema.names)
         parts = []
         for crops, to_image, sizes in self._batches(images, boxes):
-            keypoints, score, covariance = self._forward(crops, to_image)
-            parts.append((keypoints, score, covariance, to_image.numpy(), sizes))
+            parts.append((*self._forward(crops, to_image), to_image.numpy(), sizes))
             if on_batch is not None:
                 on_batch(len(sizes))
         if not parts:
-            empty = np.zeros((0, dims, 2))
+            empty = np.zeros((0, len(self.schema.names), 2))
             return Points(empty, empty[..., 0], None, np.zeros((0, 3, 3)), np.zeros((0, 2), dtype=np.int64))
-        keypoints, score, covariance, matrices, sizes = zip(*parts, strict=True)
+        keypoints, scores, spreads, matrices, sizes = map(list, zip(*parts, strict=True))
+        covariance = None if spreads[0] is None else np.concatenate(spreads)
         return Points(
             np.concatenate(keypoints),
-            np.concatenate(score),
-            None if covariance[0] is None else np.concatenate(covariance),
+            np.concatenate(scores),
+            covariance,
             np.concatenate(matrices),
             np.concatenate(sizes),
         )
@@ -138,9 +136,8 @@ class Predictor:
     def _forward(self, crops: Tensor, to_image: Tensor) -> tuple[Any, Any, Any]:
         prediction = self.model.decode(self.model(crops.to(self.device))).map(lambda t: t.cpu().double())
         keypoints = transform_points(prediction.coords, to_image)
-        covariance = prediction.covariance
-        if covariance is not None:
-            covariance = transform_covariance(covariance, to_image).numpy()
+        spread = prediction.covariance
+        covariance = None if spread is None else transform_covariance(spread, to_image).numpy()
         return keypoints.numpy(), prediction.score.numpy(), covariance
 
     def _batches(
@@ -165,10 +162,9 @@ class Predictor:
     ) -> tuple[Tensor, Tensor, tuple[int, int]]:
         image = _as_rgb(picture, index) if isinstance(picture, np.ndarray) else read_image(picture)
         size = (image.shape[0], image.shape[1])
-        matrix = crop_matrix(box, size, self.crop)
-        crop = to_unit(warp(image, matrix, self.crop.input_size), self.crop.intensity)
-        to_image = torch.as_tensor(to_image_matrix(matrix, self.crop.input_size), dtype=torch.float64)
-        return torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1))), to_image, size
+        matrix = crop_matrix(None if box is None else np.asarray(box, dtype=np.float64), size, self.crop)
+        crop = torch.from_numpy(crop_image(image, matrix, self.crop))
+        return crop, torch.from_numpy(to_image_matrix(matrix, self.crop.input_size)), size
 
 
 def load(run: str | Path, device: str | torch.device | None = None) -> Predictor:

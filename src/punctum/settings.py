@@ -109,9 +109,7 @@ class TrainSettings:
             problems.append(f"val_fraction must lie between 0 and 1, got {self.val_fraction}")
         if self.early_stopping < 0:
             problems.append("early_stopping must not be negative")
-        for key in ("head", "backbone"):
-            if "name" not in getattr(self, key):
-                problems.append(f"{key} has no name")
+        problems += [f"{key} has no name" for key in ("head", "backbone") if "name" not in getattr(self, key)]
         if problems:
             raise ValueError("; ".join(problems))
 

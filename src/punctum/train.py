@@ -20,9 +20,11 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 from torch.utils.data import DataLoader
 
-from punctum.data import Annotations, EpochSampler, KeypointDataset, collate, inspect, read, split
+from punctum.data import Annotations, EpochSampler, KeypointDataset, check_images, collate, inspect, read, split
+from punctum.data.augment import flip_notes
+from punctum.data.places import mean_coords
 from punctum.draw import training_curves
-from punctum.evaluate import evaluate_model
+from punctum.evaluate import evaluate_model, print_notes
 from punctum.files import write_text
 from punctum.model import KeypointModel, ModelConfig
 from punctum.settings import HardwareSettings, TrainSettings
@@ -123,27 +125,34 @@ def load_data(settings: TrainSettings, console: Console) -> tuple[Annotations, A
                 f"{', '.join(val_data.schema.names)} against {', '.join(train_data.schema.names)}"
             )
     for kind, part in (("training", train_data), ("validation", val_data)):
-        seen = inspect(part)
         console.print(f"{kind}: {len(part)} instances on {len(set(part.images))} images, {part.source}")
-        for note in dict.fromkeys([*part.notes, *seen.notes]):
-            console.print(f"  [yellow]note[/yellow] {note}", highlight=False)
-    if settings.augmentation.flip and not train_data.schema.flip_pairs:
-        console.print("  [yellow]note[/yellow] no flip_pairs in the annotations: pictures are not mirrored")
-    return train_data, val_data
+        print_notes(inspect(part).notes, console)
+    if settings.augmentation.flip:
+        print_notes(flip_notes(train_data.schema), console)
+    return _labelled_only(train_data, console), val_data
+
+
+def _labelled_only(data: Annotations, console: Console) -> Annotations:
+    """Without the instances that have no labelled point: there is nothing to learn from them."""
+    labelled = data.labelled.any(1)
+    if labelled.all():
+        return data
+    print_notes([f"{(~labelled).sum()} instances without any labelled point are left out of training"], console)
+    return data.subset(np.flatnonzero(labelled))
 
 
 def build_model(settings: TrainSettings, train_data: Annotations) -> KeypointModel:
     """The untrained network, which also learns where each keypoint lies on average."""
     crop = settings.to_dict()["crop"]
     size = crop.pop("input_size")
-    dataset = KeypointDataset(train_data, settings.crop, None)
+    places = mean_coords(train_data, check_images(train_data), settings.crop)
     config = ModelConfig(
         schema=train_data.schema,
         input_size=(size[0], size[1]),
         backbone=settings.backbone,
         head=settings.head,
         preprocessing=crop,
-        mean_coords=dataset.mean_coords().tolist(),
+        mean_coords=places.tolist(),
     )
     return KeypointModel(config)
 
@@ -194,7 +203,7 @@ def with_measured_budget(
     The epochs are fixed before training starts, since a learning-rate schedule must know its end: a machine
     that is slower later overruns the budget, it does not cut the schedule off.
     """
-    if settings.budget is None or settings.out and (Path(settings.out) / "config.yaml").exists():
+    if settings.budget is None or (settings.out and (Path(settings.out) / "config.yaml").exists()):
         return settings
     if settings.hardware.devices not in ("auto", 1, "1") or settings.hardware.num_nodes != 1:
         raise ValueError("a budget is measured on one device: give max_epochs for several devices or nodes")
@@ -222,7 +231,9 @@ def _seconds_per_step(settings: TrainSettings, model: KeypointModel, data: Annot
     for _ in range(24):
         began = time.perf_counter()
         batch = next(batches).to(device)
-        with torch.autocast(device.type, _autocast_type(settings.hardware), enabled=_precision(settings) != "32-true"):
+        with torch.autocast(
+            device.type, _autocast_type(settings.hardware), enabled=_precision(settings) != "32-true"
+        ):
             loss = module.loss_terms(batch)[0]
         loss.backward()
         optimizer.step()
@@ -279,7 +290,9 @@ def _fit(
         module = TrainingModule(model, settings.optimizer, total_steps, train_data.ids)
         checkpoint = run / "checkpoints" / "last.ckpt"
         if resume:
-            state = "after the last finished epoch" if checkpoint.exists() else "from the start: no epoch was finished"
+            state = (
+                "after the last finished epoch" if checkpoint.exists() else "from the start: no epoch was finished"
+            )
             console.print(f"resuming {run} {state}")
         path = str(checkpoint) if resume and checkpoint.exists() else None
         try:
@@ -295,8 +308,8 @@ def _load_best(module: TrainingModule, run: Path) -> None:
 
 
 def _columns(history: list[dict[str, float]]) -> dict[str, list[float]]:
-    wanted = ("epoch", "train_loss", "val_loss", "val_epe_px_mean", "val_epe_px_median", "lr")
-    return {name: [row.get(name, math.nan) for row in history] for name in wanted}
+    wanted = {name: name for name in ("epoch", "train_loss", "val_loss", "lr")} | {"val_epe_px": "val_epe_px_median"}
+    return {name: [row.get(key, math.nan) for row in history] for name, key in wanted.items()}
 
 
 def _device(hardware: HardwareSettings) -> torch.device:

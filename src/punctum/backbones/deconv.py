@@ -1,5 +1,7 @@
 """SimpleBaseline's neck: transposed convolutions that make features eight times finer."""
 
+import math
+
 from torch import nn
 
 
@@ -30,5 +32,5 @@ class DeconvNeck(nn.Sequential):
         super().__init__(*layers)
         for layer in self:
             if isinstance(layer, nn.ConvTranspose2d):
-                # A transposed convolution's weight is (in, out, ...): its "fan out" is what PyTorch calls fan in.
-                nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
+                # Kaiming's rule by hand: at stride 2 each output meets 2 x 2 of the 4 x 4 taps, of every input.
+                nn.init.normal_(layer.weight, std=math.sqrt(2 / (4 * layer.in_channels)))

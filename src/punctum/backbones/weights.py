@@ -64,13 +64,14 @@ def _fetch(source: str) -> Path:
             f"weights {source!r} come from the Hugging Face hub: pip install 'punctum[hub]', or pass the path of a "
             "local .safetensors file"
         ) from error
+    address = f"https://huggingface.co/{repo}/resolve/main/{file}"
     try:
         return Path(hf_hub_download(repo, file))
     except (OSError, ValueError, EntryNotFoundError) as error:
         raise ConnectionError(
             f"there is no local file {source}, and {file} of {repo} could not be had from the Hugging Face hub "
-            f"({type(error).__name__}: {error}). If this machine is offline, download https://huggingface.co/{repo}/resolve/main/{file} "
-            "elsewhere and pass the file's path as weights"
+            f"({type(error).__name__}: {error}). If this machine is offline, download {address} elsewhere and pass "
+            "the file's path as weights"
         ) from error
 
 

@@ -1,0 +1,38 @@
+"""Annotated images in, training batches out."""
+
+from punctum.data.annotations import Annotations, Batch
+from punctum.data.augment import Augmentation
+from punctum.data.coco import read_coco
+from punctum.data.crop import CropSettings, crop_image, crop_matrix, to_image_matrix, warp
+from punctum.data.dataset import EpochSampler, KeypointDataset, collate, split
+from punctum.data.deeplabcut import read_deeplabcut
+from punctum.data.errors import DataError
+from punctum.data.images import ImageError, image_size, read_image, to_unit
+from punctum.data.inspection import Inspection, check_images, inspect
+from punctum.data.readers import read
+
+__all__ = [
+    "Annotations",
+    "Augmentation",
+    "Batch",
+    "CropSettings",
+    "DataError",
+    "EpochSampler",
+    "ImageError",
+    "Inspection",
+    "KeypointDataset",
+    "check_images",
+    "collate",
+    "crop_image",
+    "crop_matrix",
+    "image_size",
+    "inspect",
+    "read",
+    "read_coco",
+    "read_deeplabcut",
+    "read_image",
+    "split",
+    "to_image_matrix",
+    "to_unit",
+    "warp",
+]

@@ -6,7 +6,6 @@ tells left from right but the body plan: a mirrored picture with swapped labels 
 """
 
 import json
-import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from punctum.data.shapes import Capsule, Part, Polygon, disc
 from punctum.draw import write_png
+from punctum.files import write_text
 from punctum.schema import Schema
 
 Array = NDArray[np.float64]
@@ -159,11 +159,8 @@ def write_scenes(folder: str | Path, count: int, seed: int, size: int = 128, spl
         "skeleton": [[i + 1, j + 1] for i, j in SCHEMA.skeleton],
         "flip_pairs": [list(pair) for pair in SCHEMA.flip_pairs],
     }
-    path = folder / f"{split}.json"
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps({"images": images, "annotations": annotations, "categories": [category]}))
-    partial.replace(path)
-    return path
+    content = {"images": images, "annotations": annotations, "categories": [category]}
+    return write_text(folder / f"{split}.json", json.dumps(content))
 
 
 def _coco_annotation(scene: Scene, number: int) -> dict[str, Any]:
@@ -208,9 +205,9 @@ def _pose(rng: Rng) -> Array:
     sides = []
     for side in (1, -1):
         points = [neck + np.array([side * shoulder, rng.uniform(0.015, 0.035)])]
-        angle = rng.uniform(5, 155)
+        angle = rng.uniform(5, 150)
         points.append(reach(points[-1], arm, angle, side))
-        points.append(reach(points[-1], arm, angle + rng.uniform(-95, 80), side))
+        points.append(reach(points[-1], arm, angle + rng.uniform(-90, 75), side))
         points.append(np.array([side * hip, 0.0]))
         angle = rng.uniform(0, 42)
         points.append(reach(points[-1], leg, angle, side))
@@ -222,7 +219,7 @@ def _pose(rng: Rng) -> Array:
 
 def _place(pose: Array, rng: Rng, size: int) -> Array:
     """The pose leaned by up to 25 degrees, 55 to 90 % of the image high, all but a limb's end inside it."""
-    lean = np.radians(rng.uniform(-25, 25))
+    lean = np.radians(rng.triangular(-25, 0, 25))
     pose = pose @ np.array([[np.cos(lean), np.sin(lean)], [-np.sin(lean), np.cos(lean)]])
     pose = pose - (pose.min(axis=0) + pose.max(axis=0)) / 2
     extent = np.ptp(pose, axis=0)
@@ -235,13 +232,13 @@ def _figure(keypoints: Array, rng: Rng) -> list[Part]:
     """The figure's parts in the order in which they are painted; limbs of both sides look the same."""
     at = {name: keypoints[i] for i, name in enumerate(SCHEMA.names)}
     unit = float(np.linalg.norm(at["neck"] - (at["left_hip"] + at["right_hip"]) / 2)) / 0.3
-    thick = unit * rng.uniform(0.024, 0.036)
+    thick = unit * rng.uniform(0.026, 0.038)
     skin, shirt, trousers, ink, mark = _palette(rng)
 
     def limb(a: str, b: str, ra: float, rb: float, colour: Array) -> Part:
         return Part(Capsule(at[a], at[b], ra * thick, rb * thick), colour, ink, edge=0.2 * thick)
 
-    def joint(name: str, radius: float = 0.62) -> Part:
+    def joint(name: str, radius: float = 0.75) -> Part:
         return Part(disc(at[name], radius * thick), mark, ink, edge=0.2 * thick, joint=SCHEMA.index(name))
 
     order = ["left", "right"] if rng.random() < 0.5 else ["right", "left"]
@@ -313,10 +310,10 @@ def _clutter(rng: Rng, size: int) -> NDArray[np.float32]:
     image[:] = rng.uniform(40, 215, 3)
     for cells in (3, 9, size // 4):
         noise = rng.normal(0, 0.4, (cells, cells, 3)) + rng.normal(0, 1.0, (cells, cells, 1))  # mostly of light
-        noise = (rng.uniform(4, 32) * noise).astype(np.float32)
+        noise = (rng.uniform(3, 20) * noise).astype(np.float32)
         image += cv2.resize(noise, (size, size), interpolation=cv2.INTER_CUBIC)
     picture = np.clip(image, 0, 255).astype(np.uint8)
-    for _ in range(rng.integers(6, 16)):
+    for _ in range(rng.integers(4, 13)):
         _draw_distractor(picture, rng, size)
     return picture.astype(np.float32)
 

@@ -25,8 +25,9 @@ def bootstrap_interval(
     """Percentile bootstrap interval of a statistic, over images.
 
     The ends are the (1 - level) / 2 and (1 + level) / 2 quantiles of the n resampled statistics. With few images
-    such intervals are too narrow: measured on exponential errors, 95 % ones cover about 81 % at 5 images, 90 % at
-    15 and 94 % at 50. With a single image nothing can be said, and both ends are NaN.
+    such intervals are too narrow: 95 % intervals of the mean of exponential errors hold the true mean in 80 % of
+    data sets of 5 images, 90 % of 20, 92 % of 50 and 94 % of 100. From a single image nothing can be said, and
+    both ends are NaN.
 
     Args:
         statistic: from weights (R, N), how often each instance stands in each of R resamples, to (R, *shape);
@@ -45,8 +46,8 @@ def bootstrap_interval(
     Example:
         >>> values = torch.arange(100.0, dtype=torch.float64)
         >>> low, high = bootstrap_interval(lambda w: w @ values / w.sum(-1), torch.arange(100))
-        >>> bool(low < values.mean() < high), round(float(high - low))
-        (True, 11)
+        >>> bool(low < values.mean() < high), bool(10 < high - low < 13)  # 2 x 1.96 x 28.9 / sqrt(100) = 11.3
+        (True, True)
     """
     if image_ids.ndim != 1 or image_ids.is_floating_point() or image_ids.dtype == torch.bool:
         raise ValueError(f"image_ids must be (N,) integers, got {image_ids.dtype} {tuple(image_ids.shape)}")

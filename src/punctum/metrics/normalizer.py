@@ -36,7 +36,7 @@ class Normalizer:
         indices: their positions.
         minimum: shortest usable length, in pixels.
     Source:
-        Yang and Ramanan 2013, TPAMI 35(12), Section 6 (bbox).
+        Yang and Ramanan 2013, TPAMI 35(12) (bbox).
     Example:
         >>> normalizer = Normalizer.parse("keypoints:neck,head_top", Schema(("neck", "head_top", "hip")))
         >>> str(normalizer)
@@ -81,9 +81,10 @@ class Normalizer:
         return cls("keypoints", (first, second), (schema.index(first), schema.index(second)), minimum)
 
     def __str__(self) -> str:
+        floor = f", at least {self.minimum:g} px" if self.minimum else ""
         if self.pair is None:
-            return f"{self.kind} ({_MEANING[self.kind]})"
-        return f"keypoints:{','.join(self.pair)} (distance of {self.pair[0]} and {self.pair[1]})"
+            return f"{self.kind} ({_MEANING[self.kind]}{floor})"
+        return f"keypoints:{','.join(self.pair)} (distance of {self.pair[0]} and {self.pair[1]}{floor})"
 
     @property
     def why_unusable(self) -> str:

@@ -25,7 +25,7 @@ def pck(distances: Tensor, lengths: Tensor, thresholds: Sequence[float]) -> Resu
     Raises:
         ValueError: shapes do not fit; a length is zero or negative; no thresholds, or one that is not positive.
     Source:
-        Yang and Ramanan 2013, TPAMI 35(12), Section 6; Andriluka et al. 2014 (PCKh) for pooling over points.
+        Yang and Ramanan 2013, TPAMI 35(12); Andriluka et al. 2014 (PCKh) for pooling over points.
     Example:
         >>> result = pck(torch.tensor([[1.0, 2.0], [3.0, torch.nan]]), torch.tensor([10.0, 10.0]), [0.1, 0.2])
         >>> result.total

@@ -49,7 +49,9 @@ def summarize(
         n_resamples: of the bootstrap.
     Returns:
         Nested dictionaries and lists of strings, numbers and None (where there is nothing to measure): no NaN.
-        Shares (PCK, SDR, NME) are in [0, 1] or in lengths, not in per cent.
+        PCK and SDR are shares in [0, 1], NME is in lengths: none is in per cent. An interval is None where fewer
+        than two images have a point, and where all resamples agree, as for a PCK of 1: how rare a failure is that
+        was never seen, resampling cannot tell.
     Raises:
         ValueError: no instance at all; no visible point; and what `distances` and `pck` raise.
     Example:
@@ -69,18 +71,21 @@ def summarize(
         raise ValueError(f"nothing to evaluate: {len(preds)} instances, and not one visible point")
     if image_ids.shape != (len(preds),):
         raise ValueError(f"image_ids must be ({len(preds)},), one per instance, got {tuple(image_ids.shape)}")
-    lengths = lengths.to(pixels)
+    lengths, image_ids = lengths.to(pixels), image_ids.to(pixels.device)
     relative = normalized_distances(pixels, lengths)
     millimetres = None if spacing is None else distances(preds, target, visible, spacing, names=names)
     resampling: dict[str, Any] = {"n": n_resamples, "seed": seed}
-    images = int(image_ids.unique().numel())
     return {
-        "n_images": images,
+        "n_images": image_ids.unique().numel(),
         "n_instances": len(preds),
         "n_points": int(visible.sum()),
         "left_out": _left_out(visible, lengths, normalizer),
         "normalizer": str(normalizer),
-        "intervals": {"method": "percentile bootstrap over images", **resampling, "note": _interval_note(images)},
+        "intervals": {
+            "method": "percentile bootstrap over images",
+            **resampling,
+            "note": _interval_note(image_ids[visible.any(1)]),
+        },
         "epe_px": _epe(pixels, image_ids, resampling),
         **_normalized(relative, thresholds, normalizer, image_ids, resampling),
         **({} if millimetres is None else _millimetres(millimetres, image_ids, resampling)),
@@ -99,7 +104,8 @@ def _left_out(visible: Tensor, lengths: Tensor, normalizer: Normalizer) -> dict[
     }
 
 
-def _interval_note(images: int) -> str | None:
+def _interval_note(ids_with_points: Tensor) -> str | None:
+    images = ids_with_points.unique().numel()
     if images < 2:
         return "one image: no interval, since intervals come from the differences between images"
     if images < 20:
@@ -184,7 +190,7 @@ def _number(value: Tensor) -> float | None:
 
 def _pair(intervals: Tensor, column: int) -> list[float] | None:
     low, high = intervals[:, column].tolist()
-    return None if math.isnan(low) else [low, high]
+    return [low, high] if high - low > 1e-12 * abs(high) else None  # also for NaN
 
 
 def _value(value: Tensor, intervals: Tensor, column: int) -> dict[str, Any]:

@@ -12,6 +12,9 @@ from punctum.ops.normalize import check_heatmaps
 
 Units = Literal["normalized", "pixels"]
 
+# A mean farther out (normalized) counts as this far: its square still fits into float32.
+_FARTHEST = 1e12
+
 
 def render_gaussian(mean: Tensor, sigma: float | Tensor, size: Size, normalize: bool = True) -> Tensor:
     """An isotropic Gaussian (in heatmap pixels) drawn at each mean.
@@ -27,7 +30,7 @@ def render_gaussian(mean: Tensor, sigma: float | Tensor, size: Size, normalize: 
     Returns:
         (B, K, *size); at least float32.
     Raises:
-        ValueError: sigma is not positive; size and mean differ in the number of axes.
+        ValueError: sigma is not positive; mean is not (B, K, D); size and mean differ in the number of axes.
     Source:
         Nibali et al. 2018, arXiv:1801.07372, Eq. 6; Newell et al. 2016 for the unnormalized form.
     Example:
@@ -46,20 +49,24 @@ def log_gaussian(mean: Tensor, sigma: float | Tensor, size: Size, normalize: boo
         >>> log_gaussian(torch.full((1, 1, 1), 50.0), sigma=1.0, size=(2,))
         tensor([[[-50.,   0.]]])
     """
+    check_sigma(sigma)
     mean = as_float(mean)
+    if mean.ndim != 3:
+        raise ValueError(f"mean must be (B, K, D), got shape {tuple(mean.shape)}")
     if mean.shape[-1] != len(size):
         raise ValueError(f"size {tuple(size)} has {len(size)} axes, but mean has {mean.shape[-1]} coordinates")
-    if not isinstance(sigma, Tensor) and not sigma > 0:
-        raise ValueError(f"sigma must be positive (heatmap pixels), got {sigma}")
     width = sigma.to(mean.dtype)[..., None] if isinstance(sigma, Tensor) else sigma
     total: Tensor | None = None
     for axis, n in enumerate(reversed(size)):
         cells = axis_centres(n, dtype=mean.dtype, device=mean.device)
-        offset = (cells - mean[..., axis, None]) * (n / 2) / width
-        # Far-out means square to inf in float32; the cap keeps differences between cells meaningful.
-        term = -0.5 * offset.clamp(-1e15, 1e15) ** 2
-        if normalize:
-            term = torch.log_softmax(term, dim=-1)
+        centre = mean[..., axis, None].clamp(-_FARTHEST, _FARTHEST)
+        # (cell - mean)^2 is measured from the map's point nearest to the mean: far out, a plain square would
+        # round all differences between cells away.
+        nearest = centre.detach().clamp(1 / n - 1, 1 - 1 / n)
+        offset = (cells - nearest) * (n / 2) / width
+        beyond = (nearest - centre) * (n / 2) / width
+        term = -0.5 * offset * (offset + 2 * beyond)
+        term = torch.log_softmax(term, dim=-1) if normalize else term - 0.5 * beyond**2
         shape = [*term.shape[:2], *([1] * len(size))]
         shape[-1 - axis] = n
         total = term.reshape(shape) if total is None else total + term.reshape(shape)
@@ -68,9 +75,27 @@ def log_gaussian(mean: Tensor, sigma: float | Tensor, size: Size, normalize: boo
     return total
 
 
+def check_sigma(sigma: float | Tensor) -> None:
+    """Raise a ValueError for a number that is no standard deviation; a tensor's values are not looked at."""
+    if not isinstance(sigma, Tensor) and not sigma > 0:
+        raise ValueError(f"sigma must be positive (heatmap pixels), got {sigma}")
+
+
 def _safe_log(values: Tensor) -> Tensor:
     """log with the smallest normal number as its floor: finite value, zero gradient at zero."""
     return values.clamp_min(torch.finfo(values.dtype).tiny).log()
+
+
+def _with_target(heatmaps: Tensor, mean: Tensor, sigma: float, validate: bool) -> tuple[Tensor, Tensor]:
+    """Heatmaps in a type that sums survive, and the logarithm of the Gaussians that they are held against."""
+    size = spatial_size(heatmaps)
+    wanted = (*heatmaps.shape[:2], len(size))
+    if mean.shape != wanted:
+        raise ValueError(f"mean must be {wanted} for heatmaps {tuple(heatmaps.shape)}, got {tuple(mean.shape)}")
+    if validate:
+        check_heatmaps(heatmaps)
+    p = as_float(heatmaps)
+    return p, log_gaussian(mean.to(p.dtype), sigma, size)
 
 
 def kl_losses(heatmaps: Tensor, mean: Tensor, sigma: float, *, validate: bool = False) -> Tensor:
@@ -86,7 +111,8 @@ def kl_losses(heatmaps: Tensor, mean: Tensor, sigma: float, *, validate: bool = 
     Returns:
         (B, K), non-negative, in nats; at least float32.
     Raises:
-        ValueError: with `validate`, a heatmap is negative or does not sum to one.
+        ValueError: sigma is not positive; mean has another shape; with `validate`, a heatmap is negative or does
+            not sum to one.
     Source:
         Nibali et al. 2018, arXiv:1801.07372, Eq. 6.
     Example:
@@ -94,10 +120,7 @@ def kl_losses(heatmaps: Tensor, mean: Tensor, sigma: float, *, validate: bool = 
         >>> kl_losses(render_gaussian(mean, 1.0, (8, 8)), mean, sigma=1.0).abs() < 1e-5
         tensor([[True]])
     """
-    if validate:
-        check_heatmaps(heatmaps)
-    p = as_float(heatmaps)
-    log_g = log_gaussian(mean.to(p.dtype), sigma, spatial_size(p))
+    p, log_g = _with_target(heatmaps, mean, sigma, validate)
     return (p * (_safe_log(p) - log_g)).flatten(2).sum(-1)
 
 
@@ -114,7 +137,8 @@ def js_losses(heatmaps: Tensor, mean: Tensor, sigma: float, *, validate: bool = 
     Returns:
         (B, K), within [0, log 2], in nats; at least float32.
     Raises:
-        ValueError: with `validate`, a heatmap is negative or does not sum to one.
+        ValueError: sigma is not positive; mean has another shape; with `validate`, a heatmap is negative or does
+            not sum to one.
     Source:
         Nibali et al. 2018, arXiv:1801.07372, Eq. 6 and Table 3.
     Example:
@@ -122,10 +146,7 @@ def js_losses(heatmaps: Tensor, mean: Tensor, sigma: float, *, validate: bool = 
         >>> js_losses(far, torch.full((1, 1, 1), 0.75), sigma=0.05)
         tensor([[0.6931]])
     """
-    if validate:
-        check_heatmaps(heatmaps)
-    p = as_float(heatmaps)
-    log_g = log_gaussian(mean.to(p.dtype), sigma, spatial_size(p))
+    p, log_g = _with_target(heatmaps, mean, sigma, validate)
     g = log_g.exp()
     log_m = _safe_log(p + g) - math.log(2)
     return 0.5 * (p * (_safe_log(p) - log_m) + g * (log_g - log_m)).flatten(2).sum(-1)
@@ -145,7 +166,8 @@ def variance_losses(heatmaps: Tensor, sigma: float, units: Units = "normalized",
     Returns:
         (B, K); at least float32.
     Raises:
-        ValueError: unknown units; with `validate`, a heatmap is negative or does not sum to one.
+        ValueError: unknown units; sigma is not positive; with `validate`, a heatmap is negative or does not sum
+            to one.
     Source:
         Nibali et al. 2018, arXiv:1801.07372, Eqs. 4 and 5.
     Example:
@@ -154,6 +176,7 @@ def variance_losses(heatmaps: Tensor, sigma: float, units: Units = "normalized",
     """
     if units not in ("normalized", "pixels"):
         raise ValueError(f"unknown units {units!r}: choose 'normalized' or 'pixels'")
+    check_sigma(sigma)
     if validate:
         check_heatmaps(heatmaps)
     mean = dsnt(heatmaps)

@@ -1,0 +1,163 @@
+"""The last step of every reader: instances become `Annotations`, images are found, what is missing is told."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from punctum.data.annotations import Annotations
+from punctum.data.errors import DataError, counted
+from punctum.schema import Schema
+
+NO_BOX = np.full(4, np.nan)
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One labelled thing, as a reader found it.
+
+    Args:
+        where: file and row, for messages: "train.json: annotation 17 (image 12.jpg)".
+        image: the image's name as the file writes it.
+        id: names the instance.
+        keypoints: (K, 2); NaN where unlabelled.
+        visibility: (K,) of 0, 1, 2.
+        box: (4,) as (x, y, width, height), or NaN.
+    """
+
+    where: str
+    image: str
+    id: str
+    keypoints: NDArray[np.float64]
+    visibility: NDArray[np.int8]
+    box: NDArray[np.float64]
+
+
+def assemble(
+    schema: Schema | None,
+    instances: Sequence[Instance],
+    *,
+    source: Path,
+    folders: Sequence[Path],
+    mistakes: Sequence[str],
+    notes: Sequence[str],
+) -> Annotations:
+    """Annotations of every instance with a labelled point.
+
+    Args:
+        schema: None where the reader could not make one (then there are mistakes).
+        instances: all that could be read.
+        source: the annotation file.
+        folders: where the images may be; the first that holds one of them is taken.
+        mistakes, notes: what the reader found so far.
+    Raises:
+        DataError: there are mistakes, the reader's or those found here: images that are missing or lie
+            outside their folder, nothing labelled in the whole file.
+    """
+    kept = [i for i in instances if i.visibility.any()]
+    mistakes = [*mistakes, *([] if kept else _nothing_labelled(source, instances, mistakes))]
+    paths = _locate(kept, folders, source, mistakes)
+    if mistakes or schema is None:
+        raise DataError(mistakes)
+    return Annotations(
+        schema=schema,
+        images=tuple(paths[i.image] for i in kept),
+        image_names=tuple(i.image for i in kept),
+        keypoints=np.stack([i.keypoints for i in kept]),
+        visibility=np.stack([i.visibility for i in kept]),
+        boxes=np.stack([i.box for i in kept]),
+        ids=tuple(i.id for i in kept),
+        source=source,
+        notes=(*notes, *_notes(kept, len(instances) - len(kept))),
+    )
+
+
+def _nothing_labelled(source: Path, instances: Sequence[Instance], mistakes: Sequence[str]) -> list[str]:
+    # Where every row is broken, its own message says so already.
+    if mistakes and not instances:
+        return []
+    found = f"{counted(len(instances), 'instance')}, none with a labelled keypoint" if instances else "no instance"
+    return [f"{source.name}: there is nothing to learn from: {found}"]
+
+
+def _notes(kept: Sequence[Instance], empty: int) -> list[str]:
+    notes = []
+    if empty:
+        notes.append(f"{counted(empty, 'instance')} without a labelled keypoint left out")
+    origin = sum(int(((i.keypoints == 0).all(-1) & (i.visibility > 0)).sum()) for i in kept)
+    if origin:
+        notes.append(f"{counted(origin, 'labelled point')} exactly at (0, 0): meant as missing?")
+    unboxed = Counter(i.image for i in kept if np.isnan(i.box[0]))
+    shared = sum(n > 1 for n in unboxed.values())
+    if shared:
+        notes.append(
+            f"{counted(shared, 'image')} with several instances that have no box: the same whole image stands "
+            f"for each of them, which no network can learn"
+        )
+    return notes
+
+
+def _locate(kept: Sequence[Instance], folders: Sequence[Path], source: Path, mistakes: list[str]) -> dict[str, Path]:
+    """The file of every image name; appends to `mistakes` what cannot be found, once per image."""
+    first = {i.image: i.where for i in reversed(kept)}
+    first = {name: first[name] for name in dict.fromkeys(i.image for i in kept)}
+    folder = _folder_of(first, folders)
+    if folder is None:
+        if first:
+            looked = ", ".join(str(f) for f in folders)
+            name = next(iter(first))
+            mistakes.append(f"{source.name}: no image is found; looked for {name!r} and others in: {looked}")
+        return {}
+    root = os.path.realpath(folder)
+    paths = {}
+    for name, where in first.items():
+        try:
+            paths[name] = image_path(folder, name, root)
+        except ValueError as error:
+            mistakes.append(f"{where}: {error}")
+    return paths
+
+
+def _folder_of(names: Iterable[str], folders: Sequence[Path]) -> Path | None:
+    """The first folder that holds an image; the very first folder where no name may be looked for at all."""
+    safe = [n for n in names if not _leaves(n)][:100]
+    if not safe:
+        return folders[0]
+    return next((f for f in folders if any((f / _posix(n)).is_file() for n in safe)), None)
+
+
+def image_path(folder: Path, name: str, root: str | None = None) -> Path:
+    """The file that an image name means, never one outside its folder.
+
+    Args:
+        folder: where the images are.
+        name: relative to it; a backslash counts as a slash.
+        root: `os.path.realpath(folder)`, where it is known already.
+    Raises:
+        ValueError: the name is absolute or leads out of the folder (`..`, a link); there is no such file.
+    """
+    if _leaves(name):
+        raise ValueError(f"image name {name!r} leads out of the image folder; write it relative to that folder")
+    path = folder / _posix(name)
+    root = root or os.path.realpath(folder)
+    real = os.path.realpath(path)
+    if os.path.commonpath([root, real]) != root:
+        raise ValueError(f"image {name!r} is a link that leads out of {folder}; put the file itself there")
+    if not os.path.isfile(real):
+        raise ValueError(f"there is no image {path}")
+    return path
+
+
+def _posix(name: str) -> str:
+    return name.replace("\\", "/")
+
+
+def _leaves(name: str) -> bool:
+    windows = PureWindowsPath(name)
+    if "\0" in name or windows.drive or windows.root or PurePosixPath(name).is_absolute():
+        return True
+    return os.path.normpath(_posix(name)).split(os.sep)[0] == os.pardir

@@ -1,0 +1,111 @@
+"""What training varies in each sample: flip, scale, rotation, place, colour."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from punctum.schema import Schema
+
+
+@dataclass(frozen=True)
+class Variation:
+    """One sample's draw.
+
+    Args:
+        flip: mirror left and right.
+        scale: zoom factor.
+        rotation: degrees.
+        shift: (x, y), as a fraction of the region.
+        colour: (3,), a factor per channel.
+    """
+
+    flip: bool
+    scale: float
+    rotation: float
+    shift: tuple[float, float]
+    colour: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far samples are varied; every draw is uniform in its range.
+
+    Args:
+        flip: probability of a mirror image. Only used where the annotations have flip pairs: without them a
+            mirror would teach the network that left is right.
+        scale: zoom within 1 +- scale.
+        rotation: within +- rotation degrees.
+        shift: of the window, within +- shift of the region's width and height.
+        colour: factor of each channel, within 1 +- colour.
+    Raises:
+        ValueError: a value is out of its range.
+    Source:
+        Nibali et al. 2018, arXiv:1801.07372, Section 5: flip, 75-125 %, +-30 degrees, 60-140 % per channel.
+    """
+
+    flip: float = 0.5
+    scale: float = 0.25
+    rotation: float = 30.0
+    shift: float = 0.05
+    colour: float = 0.4
+
+    def __post_init__(self) -> None:
+        upper = {"flip": 1.0, "scale": 0.99, "rotation": 180.0, "shift": 1.0, "colour": 1.0}
+        problems = [
+            f"{name} must be between 0 and {most:g}, got {value}"
+            for name, most in upper.items()
+            if not (math.isfinite(value := getattr(self, name)) and 0 <= value <= most)
+        ]
+        if problems:
+            raise ValueError("augmentation: " + "; ".join(problems))
+
+    def draw(self, rng: np.random.Generator) -> Variation:
+        """One sample's variation. It always takes the same number of values from `rng`, whatever the settings.
+
+        Example:
+            >>> drawn = Augmentation(flip=0, rotation=0).draw(np.random.default_rng(0))
+            >>> drawn.flip, drawn.rotation, round(drawn.scale, 3)
+            (False, 0.0, 0.885)
+        """
+        chance = rng.random()
+        zoom, turn, x, y, *colour = rng.uniform(-1, 1, 7)
+        return Variation(
+            flip=bool(chance < self.flip),
+            scale=float(1 + self.scale * zoom),
+            rotation=float(self.rotation * turn) + 0.0,
+            shift=(float(self.shift * x) + 0.0, float(self.shift * y) + 0.0),
+            colour=(1 + self.colour * np.array(colour)).astype(np.float32),
+        )
+
+
+def flip_notes(schema: Schema) -> list[str]:
+    """What is suspicious about a schema's flip pairs, one sentence each.
+
+    Flip pairs that are wrong but well-formed train a worse model and say nothing, so names that differ only in
+    left and right are compared with them.
+
+    Example:
+        >>> flip_notes(Schema(("left_eye", "right_eye", "nose"), flip_pairs=((0, 2),)))
+        ["'left_eye' is paired with 'nose' in flip_pairs, but by its name belongs to 'right_eye'",
+         "'right_eye' is in no flip pair, but by its name belongs to 'left_eye'"]
+    """
+    if not schema.flip_pairs:
+        return ["there are no flip_pairs, so images are never mirrored in training"]
+    notes = []
+    for i, other in enumerate(schema.flip_order):
+        name = schema.names[i]
+        expected = _mirrored(name)
+        if expected in schema.names and expected != schema.names[other]:
+            stands = "is in no flip pair" if other == i else f"is paired with {schema.names[other]!r} in flip_pairs"
+            notes.append(f"{name!r} {stands}, but by its name belongs to {expected!r}")
+    return notes
+
+
+def _mirrored(name: str) -> str | None:
+    """The name with left for right or right for left, or None where it says neither."""
+    for one, other in (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT")):
+        if (one in name) != (other in name):
+            return name.replace(one, other) if one in name else name.replace(other, one)
+    return None

@@ -1,0 +1,149 @@
+"""Image files in, RGB arrays out: any bit depth, upright, or an error that names the file."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Intensity = Literal["range", "percentile"]
+Image = NDArray[Any]
+
+# Not IMREAD_COLOR: it refuses gray float TIFF. Not IMREAD_UNCHANGED: it ignores EXIF rotation and keeps alpha.
+_FLAGS = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
+_DEPTHS = (np.uint8, np.uint16, np.float32)
+_PERCENTILES = (0.1, 99.9)
+
+
+class ImageError(ValueError):
+    """An image file that cannot be used; the message names it and says why."""
+
+
+def read_image(path: str | Path) -> Image:
+    """An image file as RGB, turned upright as its EXIF orientation says.
+
+    PNG, JPEG, TIFF, BMP and whatever else OpenCV decodes; gray and palette images become RGB, alpha is
+    dropped, a file with several pages gives its first.
+
+    Args:
+        path: the file.
+    Returns:
+        (H, W, 3), uint8, uint16 or float32: values as they stand in the file.
+    Raises:
+        ImageError: the file is missing, empty, truncated, no image, too large, or of a type without a
+            known range (signed or 32-bit integers).
+    """
+    path = Path(path)
+    try:
+        data = np.fromfile(path, np.uint8)
+    except FileNotFoundError:
+        raise ImageError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if not data.size:
+        raise ImageError(f"{path}: the file is empty")
+    if _is_cut_jpeg(data.tobytes()):
+        raise ImageError(f"{path}: the file is truncated: the JPEG has no end")
+    return _as_rgb(_decode(data, path), path)
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """(H, W) of an image file, after EXIF rotation. It decodes the file, so a damaged one is found."""
+    height, width = read_image(path).shape[:2]
+    return height, width
+
+
+def _decode(data: NDArray[np.uint8], path: Path) -> Image:
+    try:
+        image = cv2.imdecode(data, _FLAGS)
+    except cv2.error as error:
+        raise ImageError(f"{path}: cannot be decoded: {error.err or error}") from None
+    if image is None:
+        raise ImageError(f"{path}: not an image, or a damaged or truncated one")
+    return image
+
+
+def _as_rgb(image: Image, path: Path) -> Image:
+    if image.dtype == np.float64:
+        image = image.astype(np.float32)
+    if image.dtype not in _DEPTHS:
+        raise ImageError(
+            f"{path}: {image.dtype} pixels; convert the image to 8 or 16 bits without a sign, or float32"
+        )
+    return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB if image.ndim == 2 else cv2.COLOR_BGR2RGB)
+
+
+def _is_cut_jpeg(data: bytes) -> bool:
+    """Whether a JPEG has no end-of-image marker: OpenCV 4 fills such an image up with gray and says nothing."""
+    if not data.startswith(b"\xff\xd8"):
+        return False
+    position = 2
+    # Segments before the scan may hold a whole thumbnail with an end of its own: step over them.
+    while data[position : position + 1] == b"\xff" and data[position + 1 : position + 2] != b"\xda":
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return data.find(b"\xff\xd9", position) < 0
+
+
+def intensity_range(image: Image, intensity: Intensity = "range") -> tuple[float, float]:
+    """The pixel values that become 0 and 1.
+
+    Args:
+        image: (H, W, 3), uint8, uint16 or float32.
+        intensity: "range": 0 and the type's maximum (1 for float). "percentile": the image's own 0.1 and
+            99.9 percentiles, for instance for 12-bit microscopy stored in 16 bits.
+    Returns:
+        low, high, with low < high.
+    Raises:
+        ValueError: an unknown intensity; a float image that is not finite, or with "range" leaves [0, 1].
+    Example:
+        >>> intensity_range(np.zeros((2, 2, 3), np.uint16))
+        (0.0, 65535.0)
+    """
+    if intensity not in ("range", "percentile"):
+        raise ValueError(f"intensity must be 'range' or 'percentile', got {intensity!r}")
+    if image.dtype == np.float32:
+        least, most = float(image.min()), float(image.max())
+        if not (np.isfinite(least) and np.isfinite(most)):
+            raise ValueError("the float image holds values that are not finite")
+        if intensity == "range" and not (least >= 0 and most <= 1):
+            raise ValueError(f"the float image spans [{least:g}, {most:g}], not [0, 1]: use intensity 'percentile'")
+    if intensity == "range":
+        return 0.0, 1.0 if image.dtype == np.float32 else float(np.iinfo(image.dtype).max)
+    low, high = _percentiles(image)
+    return low, high if high > low else low + 1.0
+
+
+def _percentiles(image: Image) -> tuple[float, float]:
+    if image.dtype == np.float32:
+        low, high = np.percentile(image, _PERCENTILES)
+        return float(low), float(high)
+    # Counting integers is exact and many times faster than sorting them.
+    cumulative = np.cumsum(np.bincount(image.ravel()))
+    low, high = np.searchsorted(cumulative, np.array(_PERCENTILES) / 100 * cumulative[-1])
+    return float(low), float(high)
+
+
+def scale_intensity(image: Image, low: float, high: float) -> NDArray[np.float32]:
+    """Pixel values to [0, 1], (v - low) / (high - low), clipped, as float32."""
+    unit = image.astype(np.float32)
+    unit -= np.float32(low)
+    unit *= np.float32(1 / (high - low))
+    return np.clip(unit, 0, 1, out=unit)
+
+
+def to_unit(image: Image, intensity: Intensity = "range") -> NDArray[np.float32]:
+    """An image with values in [0, 1].
+
+    Args:
+        image: (H, W, 3), uint8, uint16 or float32.
+        intensity: what becomes 0 and 1; see `intensity_range`.
+    Returns:
+        (H, W, 3) float32.
+    Raises:
+        ValueError: as `intensity_range`.
+    Example:
+        >>> to_unit(np.full((1, 1, 3), 51, np.uint8)).round(3).tolist()
+        [[[0.2, 0.2, 0.2]]]
+    """
+    return scale_intensity(image, *intensity_range(image, intensity))

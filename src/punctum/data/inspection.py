@@ -1,0 +1,144 @@
+"""What only the pixels tell: whether every image can be read, and whether the points lie in it."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from punctum.data.annotations import Annotations
+from punctum.data.crop import ImageSize, inside
+from punctum.data.errors import DataError, counted
+from punctum.data.images import ImageError, read_image
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """What was found in the images.
+
+    Args:
+        sizes: (N, 2) as (H, W), the image of each instance.
+        labelled: (K,) how many instances label this keypoint.
+        outside: (K,) how many of those lie outside their image: trained as not visible.
+        notes: the reader's notes and what was found here, one sentence each.
+        suspicious: one sentence for each row worth a look.
+    """
+
+    sizes: NDArray[np.int64]
+    labelled: NDArray[np.int64]
+    outside: NDArray[np.int64]
+    notes: tuple[str, ...]
+    suspicious: tuple[str, ...]
+
+
+def check_images(annotations: Annotations) -> NDArray[np.int64]:
+    """Decodes every image once.
+
+    Returns:
+        (N, 2) as (H, W), the image of each instance.
+    Raises:
+        DataError: images that cannot be read, all of them.
+    """
+    facts = _decode_all(annotations)
+    return np.array([facts[image].size for image in annotations.images], dtype=np.int64).reshape(-1, 2)
+
+
+def inspect(annotations: Annotations) -> Inspection:
+    """Decodes every image once and compares the points with it.
+
+    Raises:
+        DataError: images that cannot be read, all of them.
+    """
+    facts = _decode_all(annotations)
+    sizes = np.array([facts[image].size for image in annotations.images], dtype=np.int64).reshape(-1, 2)
+    within = np.zeros(annotations.visibility.shape, dtype=bool)
+    overlap = np.ones(len(annotations), dtype=bool)
+    for size in np.unique(sizes, axis=0):
+        rows = (sizes == size).all(1)
+        within[rows] = inside(annotations.keypoints[rows], (int(size[0]), int(size[1])))
+        overlap[rows] = _overlaps(annotations.boxes[rows], size)
+    outside = annotations.labelled & ~within
+    notes = [*annotations.notes]
+    if outside.any():
+        notes.append(f"{counted(int(outside.sum()), 'labelled point')} outside the image: trained as not visible")
+    if not overlap.all():
+        notes.append(f"{counted(int((~overlap).sum()), 'instance')} whose box lies outside the image")
+    return Inspection(
+        sizes=sizes,
+        labelled=annotations.labelled.sum(0),
+        outside=outside.sum(0),
+        notes=(*notes, *_dark(facts)),
+        suspicious=tuple(_suspicious(annotations, sizes, outside, overlap)),
+    )
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What is kept of a decoded image."""
+
+    size: ImageSize
+    dtype: str
+    brightest: float
+
+
+def _facts(path: Path) -> _Facts | ImageError:
+    try:
+        image = read_image(path)
+    except ImageError as error:
+        return error
+    height, width = image.shape[:2]
+    return _Facts((height, width), str(image.dtype), float(image.max()))
+
+
+def _decode_all(annotations: Annotations) -> dict[Path, _Facts]:
+    """Facts of every image; OpenCV lets go of the interpreter while it decodes, so threads do."""
+    images = list(dict.fromkeys(annotations.images))
+    with _quiet(), ThreadPoolExecutor() as pool:
+        found = dict(zip(images, pool.map(_facts, images), strict=True))
+    unreadable = [str(f) for f in found.values() if isinstance(f, ImageError)]
+    if unreadable:
+        raise DataError([f"{annotations.source.name}: {reason}" for reason in unreadable])
+    return {path: f for path, f in found.items() if isinstance(f, _Facts)}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without OpenCV's own lines about broken files on the terminal: each comes back as an `ImageError`."""
+    before = cv2.utils.logging.setLogLevel(0)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(before)
+
+
+def _overlaps(boxes: NDArray[np.float64], size: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether boxes (n, 4) meet an image of size (H, W); a missing one does."""
+    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    return ~np.asarray((high < 0).any(1) | (low > size[::-1]).any(1))
+
+
+def _dark(facts: dict[Path, _Facts]) -> list[str]:
+    """16-bit images that use a corner of their range look black to the network."""
+    dark = sum(f.dtype == "uint16" and f.brightest < 65535 / 8 for f in facts.values())
+    if not dark:
+        return []
+    return [
+        f"{counted(dark, '16-bit image')} below an eighth of the full range: intensity 'percentile' stretches them"
+    ]
+
+
+def _suspicious(
+    annotations: Annotations, sizes: NDArray[np.int64], outside: NDArray[np.bool_], overlap: NDArray[np.bool_]
+) -> Iterator[str]:
+    for n in np.flatnonzero(outside.any(1) | ~overlap):
+        height, width = sizes[n]
+        where = f"{annotations.source.name}: {annotations.ids[n]} ({annotations.image_names[n]}, {width} x {height})"
+        if not overlap[n]:
+            yield f"{where}: its box {annotations.boxes[n].tolist()} lies outside the image"
+        for k in np.flatnonzero(outside[n]):
+            x, y = annotations.keypoints[n, k]
+            yield f"{where}: {annotations.schema.names[k]} at ({x:.1f}, {y:.1f}) lies outside the image"

@@ -1,0 +1,135 @@
+"""ResNets: the published sizes and names, and that dilation keeps the function."""
+
+import pytest
+import torch
+from torch import nn
+
+from punctum import backbones
+from punctum.backbones import Backbone
+from punctum.backbones.deconv import DeconvNeck
+
+# Of the published classifiers, without their last layer: parameters, and entries of the state dict.
+PUBLISHED = {
+    "resnet18": (11_176_512, 120, 512),
+    "resnet34": (21_284_672, 216, 512),
+    "resnet50": (23_508_032, 318, 2048),
+    "resnet101": (42_500_160, 624, 2048),
+}
+
+
+def small(name: str = "resnet18", **options: object) -> Backbone:
+    return backbones.build(name, width=0.0625, **options).eval()
+
+
+def shaken(backbone: Backbone) -> Backbone:
+    """With batch statistics as after training: not zero and one."""
+    for module in backbone.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+            nn.init.normal_(module.bias, std=0.1)
+    return backbone.eval()
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_size_and_names(name: str) -> None:
+    backbone = backbones.build(name)
+    parameters, entries, channels = PUBLISHED[name]
+    state = backbone.state_dict()
+    assert sum(p.numel() for p in backbone.parameters()) == parameters
+    assert len(state) == entries
+    assert backbone.channels == channels
+    assert backbone.num_stages == 1
+    assert {"conv1.weight", "bn1.running_mean", "layer2.0.downsample.0.weight", "layer2.0.downsample.1.bias"} <= set(
+        state
+    )
+    assert state["conv1.weight"].shape == (64, 3, 7, 7)
+    deep = name in ("resnet50", "resnet101")
+    assert ("layer1.0.downsample.0.weight" in state) == deep
+    assert state["layer4.1.conv1.weight"].shape == ((512, 2048, 1, 1) if deep else (512, 512, 3, 3))
+
+
+@pytest.mark.parametrize(("output_stride", "cells"), [(32, 7), (16, 14), (8, 28), (4, 56)])
+def test_the_papers_heatmap_sizes(output_stride: int, cells: int) -> None:
+    backbone = small(output_stride=output_stride)
+    (features,) = backbone(torch.zeros(1, 3, 224, 224))
+    assert features.shape == (1, backbone.channels, cells, cells)
+    assert backbone.feature_size((224, 224)) == (cells, cells)
+
+
+@pytest.mark.parametrize("output_stride", [32, 16, 8, 4])
+@pytest.mark.parametrize("neck", ["none", "deconv"])
+def test_feature_size_is_the_real_one(output_stride: int, neck: str) -> None:
+    backbone = small(output_stride=output_stride, neck=neck)
+    sizes = [(1, 1), (7, 9), (31, 33), (32, 64), (63, 65), (95, 96), (97, 100), (127, 130)]
+    sizes += [(40 + i, 71 - i) for i in range(17)]
+    for size in sizes:
+        (features,) = backbone(torch.zeros(1, 3, *size))
+        assert backbone.feature_size(size) == tuple(features.shape[2:]), size
+        assert features.shape[1] == backbone.channels
+
+
+@pytest.mark.parametrize("size", [(96, 128), (101, 75)])
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_dilation_keeps_the_function(name: str, size: tuple[int, int]) -> None:
+    coarse = shaken(small(name))
+    images = torch.randn(2, 3, *size)
+    (wanted,) = coarse(images)
+    assert wanted.std() > 0.01
+    for output_stride in (16, 8, 4):
+        fine = small(name, output_stride=output_stride)
+        fine.load_state_dict(coarse.state_dict())
+        (found,) = fine(images)
+        step = 32 // output_stride
+        # Zero padding falls on the same places in both, so they agree at the borders too.
+        torch.testing.assert_close(found[..., ::step, ::step], wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_width_scales_channels() -> None:
+    half = backbones.build("resnet18", width=0.5)
+    assert half.channels == 256
+    assert half.state_dict()["conv1.weight"].shape[0] == 32
+    assert backbones.build("resnet50", width=0.25).channels == 512
+
+
+def test_simple_baseline_neck() -> None:
+    backbone = backbones.build("resnet18", neck="deconv")
+    assert backbone.channels == 256
+    assert backbone.feature_size((256, 192)) == (64, 48)
+    layers = [layer for layer in backbone.neck if isinstance(layer, nn.ConvTranspose2d)]
+    assert [tuple(layer.weight.shape) for layer in layers] == [(512, 256, 4, 4), (256, 256, 4, 4), (256, 256, 4, 4)]
+    assert backbones.build("resnet18", neck="deconv", width=0.25).channels == 64
+
+
+def test_neck_starts_with_features_of_unit_size() -> None:
+    neck = DeconvNeck(64, 64).eval()
+    # Half of a standard normal has a mean square of 1/2; Kaiming's rule doubles what ReLU halves.
+    found = neck(torch.randn(4, 64, 8, 8).relu() * 2**0.5)
+    assert found[..., 8:-8, 8:-8].square().mean().item() == pytest.approx(1, rel=0.3)
+
+
+def test_features_start_alive_and_every_parameter_learns() -> None:
+    backbone = backbones.build("resnet50", width=0.125, output_stride=8, neck="deconv").train()
+    (features,) = backbone(torch.randn(2, 3, 64, 64))
+    assert 0.1 < features.std() < 10
+    features.square().mean().backward()
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in backbone.parameters())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"output_stride": 64}, "output_stride=64 is no choice.* 32, 16, 8, 4"),
+        ({"width": 0}, "width must be a positive number"),
+        ({"neck": "fpn"}, "There are: none, deconv"),
+    ],
+)
+def test_bad_options_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        backbones.build("resnet18", **options)
+
+
+def test_feature_size_wants_two_sides() -> None:
+    for size in ((64,), (64, 64, 64), (0, 64)):
+        with pytest.raises(ValueError, match="takes images of size"):
+            small().feature_size(size)

@@ -1,0 +1,1 @@
+"""Slow, obvious oracles in NumPy and SciPy. They import nothing from punctum."""
