@@ -9,6 +9,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from punctum import backbones, heads
 from punctum.cli import _dashes
+from punctum.registry import options_of
 from punctum.settings import TrainSettings
 
 # Short for what is typed most.
@@ -33,6 +34,8 @@ def parse_train(args: Sequence[str]) -> tuple[TrainSettings, bool]:
         words = ["--config", str(Path(out) / "config.yaml"), *words]
     parser = build_parser(*(_chosen(words, part) for part in ("head", "backbone")))
     given = parser.parse_args(words)
+    # What is typed wins over --config, wherever it stands; what is not typed must not hide the config's.
+    given.data = given.annotations or given.data
     if given.data is None or given.out is None:
         missing = " and ".join(name for name in ("data", "out") if given[name] is None)
         parser.error(f"{missing} must be given: punctum train DATA --out RUN")
@@ -50,7 +53,10 @@ def build_parser(head: str, backbone: str) -> ArgumentParser:
         epilog=f"Heads: {', '.join(heads.available())}. Backbones: {', '.join(backbones.available())}. The options "
         "under head and backbone are those of the chosen ones. Dashes and underscores are the same.",
     )
-    parser.add_argument("data", nargs="?", help="annotations: COCO keypoints JSON, DeepLabCut csv, or their folder")
+    parser.add_argument(
+        "annotations", nargs="?", metavar="data", help="COCO keypoints JSON, DeepLabCut csv, or a folder with one"
+    )
+    parser.add_argument("--data", help="the same, as a setting that --config may hold")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out after its last epoch")
     parser.add_argument("--config", action="config", help="YAML file with any of these settings")
     parser.add_class_arguments(TrainSettings, skip={"data", "out", "head", "backbone"})
@@ -61,7 +67,15 @@ def build_parser(head: str, backbone: str) -> ArgumentParser:
             raise ValueError(f"unknown {part} {name!r}; there are: {', '.join(known)}")
         parser.add_argument(f"--{part}.name", default=name, help=f"the {part}: {', '.join(known)}")
         parser.add_class_arguments(known[name], part, skip={"in_channels", "num_keypoints", "size"})
+        ours = {key: value for key, value in _defaults(part).items() if key in options_of(known[name])}
+        parser.set_defaults({f"{part}.{key}": value for key, value in ours.items()})
     return parser
+
+
+def _defaults(part: str) -> dict[str, Any]:
+    """What a run has for its head or backbone when nothing is said: not always the class's own defaults."""
+    chosen: dict[str, Any] = getattr(TrainSettings(data="", out=""), part)
+    return chosen
 
 
 def _chosen(words: Sequence[str], part: str) -> str:
@@ -74,17 +88,18 @@ def _chosen(words: Sequence[str], part: str) -> str:
         except yaml.YAMLError as error:
             raise ValueError(f"{config} is not YAML: {error}") from error
         name = values.get(part, {}).get("name") if isinstance(values, dict) else None
-    return name or getattr(TrainSettings(data="", out=""), part)["name"]
+    return name or _defaults(part)["name"]
 
 
 def _check_unchanged(settings: TrainSettings) -> None:
     path = Path(settings.out) / "config.yaml"
     if not path.is_file():
         return  # `train` says what is missing.
-    saved, wanted = TrainSettings.from_dict(yaml.safe_load(path.read_text(encoding="utf-8"))), settings.to_dict()
+    # Parsed as well: a run that was started from Python may have left out options that have defaults.
+    saved, wanted = parse_train(["--config", str(path)])[0].to_dict(), settings.to_dict()
     changed = [
         f"{key} was {before}, now {wanted[key]}"
-        for key, before in saved.to_dict().items()
+        for key, before in saved.items()
         if key not in ("hardware", "out") and before != wanted[key]
     ]
     if changed:
@@ -124,6 +139,6 @@ def _value_of(words: Sequence[str], option: str) -> str | None:
 
 def _plain(given: Namespace) -> dict[str, Any]:
     values = given.as_dict()
-    for name in ("config", "resume"):
+    for name in ("config", "resume", "annotations"):
         values.pop(name, None)
     return values
