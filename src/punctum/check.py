@@ -1,5 +1,6 @@
 """Look at the labels before training on them: counts, sizes, what is missing, what looks wrong, and a picture."""
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +11,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from punctum.data import Annotations, inspect, read
-from punctum.data.crop import CropSettings, crop_image, crop_matrix, inside
+from punctum.data import Annotations, Inspection, inspect, read
+from punctum.data.crop import CropSettings, crop_image, crop_matrix
 from punctum.data.images import read_image
 from punctum.data.places import crop_coords
 from punctum.draw import contact_sheet, draw_points, write_png
@@ -19,8 +20,12 @@ from punctum.evaluate import print_notes
 from punctum.ops import transform_points
 
 SHEET_CELLS = 24
+# A reason found in a larger share of the instances is no exception.
+COMMON_SHARE = 0.05
 # In robust standard deviations from the keypoint's usual place: beyond it a label is worth a look.
-FAR = 8.0
+FAR = 6.0
+# Median distance from the centre of a two-dimensional normal distribution, in its standard deviations.
+RAYLEIGH_MEDIAN = math.sqrt(2 * math.log(2))
 
 
 @dataclass
@@ -62,12 +67,13 @@ def check(
     annotations = read(data, images)
     inspection = inspect(annotations)
     names = annotations.schema.names
+    suspicious, common = set_common_apart(find_suspicious(annotations, inspection), len(annotations))
     result = CheckResult(
         n_images=len(set(annotations.images)),
         n_instances=len(annotations),
         labelled=dict(zip(names, annotations.labelled.sum(0).tolist(), strict=True)),
-        suspicious=find_suspicious(annotations, inspection.sizes),
-        notes=list(inspection.notes),
+        suspicious=suspicious,
+        notes=[*inspection.notes, *common],
     )
     _print(annotations, inspection.sizes, result, console)
     result.figures = _draw(annotations, result, Path(out), seed)
@@ -76,25 +82,38 @@ def check(
     return result
 
 
-def find_suspicious(annotations: Annotations, sizes: NDArray[np.int64]) -> dict[int, list[str]]:
+def find_suspicious(annotations: Annotations, inspection: Inspection) -> dict[int, list[str]]:
     """Rows worth a look, by their position, each with its reasons.
 
-    Found: points at exactly (0, 0), two points at one place, points outside the picture, points far from where
+    Found: what lies outside its picture, points at exactly (0, 0), two points at one place, points far from where
     that keypoint usually lies in the crop.
     """
+    names = annotations.schema.names
     found: dict[int, list[str]] = {}
-    usual = _unusual(annotations, sizes)
+    unusual = _unusual(annotations, inspection.sizes)
     for i in range(len(annotations)):
         points, labelled = annotations.keypoints[i], annotations.labelled[i]
         reasons = [
-            *_at_origin(points, labelled, annotations.schema.names),
-            *_coinciding(points, labelled, annotations.schema.names),
-            *_outside(points, labelled, sizes[i], annotations.schema.names),
-            *(f"{annotations.schema.names[k]} lies far from its usual place" for k in np.flatnonzero(usual[i])),
+            *inspection.suspicious.get(i, ()),
+            *_at_origin(points, labelled, names),
+            *_coinciding(points, labelled, names),
+            *(f"{names[k]} lies far from its usual place" for k in np.flatnonzero(unusual[i])),
         ]
         if reasons:
             found[i] = reasons
     return found
+
+
+def set_common_apart(found: dict[int, list[str]], total: int) -> tuple[dict[int, list[str]], list[str]]:
+    """What is found in many rows is how these data are (a closed mouth's lips coincide): a note, not a suspicion.
+
+    Returns:
+        The rows with what is left, and a note for each common reason.
+    """
+    counts = Counter(reason for reasons in found.values() for reason in reasons)
+    common = {reason: n for reason, n in counts.items() if n > max(COMMON_SHARE * total, 10)}
+    rows = {i: left for i, reasons in found.items() if (left := [r for r in reasons if r not in common])}
+    return rows, [f"{reason} in {n} of {total} instances" for reason, n in common.items()]
 
 
 def _at_origin(points: NDArray[np.float64], labelled: NDArray[np.bool_], names: tuple[str, ...]) -> list[str]:
@@ -109,13 +128,6 @@ def _coinciding(points: NDArray[np.float64], labelled: NDArray[np.bool_], names:
     return [f"{' and '.join(group)} are at the same place" for group in places.values() if len(group) > 1]
 
 
-def _outside(
-    points: NDArray[np.float64], labelled: NDArray[np.bool_], size: NDArray[np.int64], names: tuple[str, ...]
-) -> list[str]:
-    out = labelled & ~inside(points, (int(size[0]), int(size[1])))
-    return [f"{names[k]} lies outside the picture" for k in np.flatnonzero(out)]
-
-
 def _unusual(annotations: Annotations, sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
     """(N, K): the point is more than FAR robust deviations from the keypoint's median place in the crop."""
     places = crop_coords(annotations, sizes, CropSettings())
@@ -125,7 +137,7 @@ def _unusual(annotations: Annotations, sizes: NDArray[np.int64]) -> NDArray[np.b
         if len(rows) < 10:  # Too few to say what is usual.
             continue
         offset = np.linalg.norm(places[rows, k] - np.median(places[rows, k], axis=0), axis=-1)
-        unusual[rows, k] = offset > FAR * max(1.4826 * float(np.median(offset)), 0.01)
+        unusual[rows, k] = offset > FAR * max(float(np.median(offset)) / RAYLEIGH_MEDIAN, 0.01)
     return unusual
 
 

@@ -287,7 +287,8 @@ def _fit(
         val_loader = build_loader(val_data, settings, training=False, **ranks)
         total_steps = settings.max_epochs * len(train_loader)
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        module = TrainingModule(model, settings.optimizer, total_steps, train_data.ids)
+        rows = tuple(f"{name} (id {i})" for name, i in zip(train_data.image_names, train_data.ids, strict=True))
+        module = TrainingModule(model, settings.optimizer, total_steps, rows)
         checkpoint = run / "checkpoints" / "last.ckpt"
         if resume:
             state = (

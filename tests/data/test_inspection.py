@@ -20,7 +20,7 @@ def test_a_good_set(write_coco: Write) -> None:
     assert found.labelled.tolist() == [3, 2, 3]
     assert found.outside.tolist() == [0, 0, 0]
     assert found.notes == annotations.notes
-    assert found.suspicious == ()
+    assert found.suspicious == {}
     assert np.array_equal(check_images(annotations), found.sizes)
 
 
@@ -35,11 +35,13 @@ def test_points_and_boxes_outside_are_counted_and_named(write_coco: Write) -> No
     assert found.outside.tolist() == [2, 0, 0]
     assert "2 labelled points outside the image: trained as not visible" in found.notes
     assert "1 instance whose box lies outside the image" in found.notes
-    assert found.suspicious == (
-        "train.json: 1 (a.png, 60 x 40): nose at (59.6, 20.0) lies outside the image",
-        "train.json: 2 (a.png, 60 x 40): its box [100.0, 5.0, 10.0, 10.0] lies outside the image",
-        "train.json: 2 (a.png, 60 x 40): nose at (-3.0, 15.0) lies outside the image",
-    )
+    assert found.suspicious == {
+        0: ("nose at (59.6, 20.0) lies outside the image",),
+        1: (
+            "its box [100.0, 5.0, 10.0, 10.0] lies outside the image",
+            "nose at (-3.0, 15.0) lies outside the image",
+        ),
+    }
 
 
 def test_every_unreadable_image_at_once(write_coco: Write, capfd: pytest.CaptureFixture[str]) -> None:

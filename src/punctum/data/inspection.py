@@ -26,14 +26,14 @@ class Inspection:
         labelled: (K,) how many instances label this keypoint.
         outside: (K,) how many of those lie outside their image: trained as not visible.
         notes: the reader's notes and what was found here, one sentence each.
-        suspicious: one sentence for each row worth a look.
+        suspicious: what is wrong with which instance, by its position.
     """
 
     sizes: NDArray[np.int64]
     labelled: NDArray[np.int64]
     outside: NDArray[np.int64]
     notes: tuple[str, ...]
-    suspicious: tuple[str, ...]
+    suspicious: dict[int, tuple[str, ...]]
 
 
 def check_images(annotations: Annotations, intensity: Intensity = "range") -> NDArray[np.int64]:
@@ -79,7 +79,7 @@ def inspect(annotations: Annotations, intensity: Intensity = "range") -> Inspect
         labelled=annotations.labelled.sum(0),
         outside=outside.sum(0),
         notes=(*notes, *_dark(facts)),
-        suspicious=tuple(_suspicious(annotations, sizes, outside, overlap)),
+        suspicious=_suspicious(annotations, outside, overlap),
     )
 
 
@@ -145,13 +145,15 @@ def _dark(facts: dict[Path, _Facts]) -> list[str]:
 
 
 def _suspicious(
-    annotations: Annotations, sizes: NDArray[np.int64], outside: NDArray[np.bool_], overlap: NDArray[np.bool_]
-) -> Iterator[str]:
-    for n in np.flatnonzero(outside.any(1) | ~overlap):
-        height, width = sizes[n]
-        where = f"{annotations.source.name}: {annotations.ids[n]} ({annotations.image_names[n]}, {width} x {height})"
-        if not overlap[n]:
-            yield f"{where}: its box {annotations.boxes[n].tolist()} lies outside the image"
-        for k in np.flatnonzero(outside[n]):
-            x, y = annotations.keypoints[n, k]
-            yield f"{where}: {annotations.schema.names[k]} at ({x:.1f}, {y:.1f}) lies outside the image"
+    annotations: Annotations, outside: NDArray[np.bool_], overlap: NDArray[np.bool_]
+) -> dict[int, tuple[str, ...]]:
+    found = {}
+    for n in np.flatnonzero(outside.any(1) | ~overlap).tolist():
+        box = [] if overlap[n] else [f"its box {annotations.boxes[n].tolist()} lies outside the image"]
+        points = (
+            f"{annotations.schema.names[k]} at ({x:.1f}, {y:.1f}) lies outside the image"
+            for k, (x, y) in enumerate(annotations.keypoints[n])
+            if outside[n, k]
+        )
+        found[n] = (*box, *points)
+    return found
