@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from punctum import backbones, heads
 from punctum.cli_train import parse_train
+from punctum.registry import options_of
 from punctum.settings import TrainSettings
 from punctum.train import save_config
 
@@ -43,12 +45,13 @@ def test_data_that_is_typed_wins_over_the_config_wherever_it_stands(run: Path) -
 
 
 def test_a_run_has_the_same_defaults_from_the_command_line_and_from_python() -> None:
-    for name in ("resnet18", "resnet50"):
-        settings, _ = parse_train(["a.json", "--out", "run", "--backbone", name])
-        assert settings.backbone["output_stride"] == TrainSettings("a.json", "run").backbone["output_stride"]
-    assert (
-        parse_train(["a.json", "--out", "run", "--backbone.output_stride", "32"])[0].backbone["output_stride"] == 32
-    )
+    settings, python = parse_train(["a.json", "--out", "run"])[0], TrainSettings("a.json", "run")
+    for part, package in (("head", heads), ("backbone", backbones)):
+        typed, written = getattr(settings, part), getattr(python, part)
+        defaults = {name: p.default for name, p in options_of(package.available()[written["name"]]).items()}
+        assert typed == {**defaults, **written}
+    stride = parse_train(["a.json", "--out", "run", "--backbone.output_stride", "32"])[0].backbone["output_stride"]
+    assert stride == 32
 
 
 def test_data_and_out_are_asked_for(capsys: pytest.CaptureFixture[str]) -> None:

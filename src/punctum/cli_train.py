@@ -9,7 +9,6 @@ from jsonargparse import ArgumentParser, Namespace
 
 from punctum import backbones, heads
 from punctum.cli import _dashes
-from punctum.registry import options_of
 from punctum.settings import TrainSettings
 
 # Short for what is typed most.
@@ -67,15 +66,7 @@ def build_parser(head: str, backbone: str) -> ArgumentParser:
             raise ValueError(f"unknown {part} {name!r}; there are: {', '.join(known)}")
         parser.add_argument(f"--{part}.name", default=name, help=f"the {part}: {', '.join(known)}")
         parser.add_class_arguments(known[name], part, skip={"in_channels", "num_keypoints", "size"})
-        ours = {key: value for key, value in _defaults(part).items() if key in options_of(known[name])}
-        parser.set_defaults({f"{part}.{key}": value for key, value in ours.items()})
     return parser
-
-
-def _defaults(part: str) -> dict[str, Any]:
-    """What a run has for its head or backbone when nothing is said: not always the class's own defaults."""
-    chosen: dict[str, Any] = getattr(TrainSettings(data="", out=""), part)
-    return chosen
 
 
 def _chosen(words: Sequence[str], part: str) -> str:
@@ -88,7 +79,7 @@ def _chosen(words: Sequence[str], part: str) -> str:
         except yaml.YAMLError as error:
             raise ValueError(f"{config} is not YAML: {error}") from error
         name = values.get(part, {}).get("name") if isinstance(values, dict) else None
-    return name or _defaults(part)["name"]
+    return name or getattr(TrainSettings(data="", out=""), part)["name"]
 
 
 def _check_unchanged(settings: TrainSettings) -> None:

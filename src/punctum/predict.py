@@ -122,14 +122,13 @@ class Predictor:
         if not parts:
             empty = np.zeros((0, len(self.schema.names), 2))
             return Points(empty, empty[..., 0], None, np.zeros((0, 3, 3)), np.zeros((0, 2), dtype=np.int64))
-        keypoints, scores, spreads, matrices, sizes = map(list, zip(*parts, strict=True))
-        covariance = None if spreads[0] is None else np.concatenate(spreads)
+        keypoints, scores, spreads, matrices, image_sizes = map(list, zip(*parts, strict=True))
         return Points(
-            np.concatenate(keypoints),
-            np.concatenate(scores),
-            covariance,
-            np.concatenate(matrices),
-            np.concatenate(sizes),
+            keypoints=np.concatenate(keypoints),
+            score=np.concatenate(scores),
+            covariance=None if spreads[0] is None else np.concatenate(spreads),
+            to_image=np.concatenate(matrices),
+            image_sizes=np.concatenate(image_sizes),
         )
 
     @torch.inference_mode()

@@ -88,7 +88,7 @@ class TrainSettings:
     val_images: str | None = None
     val_fraction: float = 0.1
     head: dict[str, Any] = field(default_factory=lambda: {"name": "dsnt"})
-    backbone: dict[str, Any] = field(default_factory=lambda: {"name": "resnet18", "output_stride": 8})
+    backbone: dict[str, Any] = field(default_factory=lambda: {"name": "resnet18"})
     crop: CropSettings = field(default_factory=CropSettings)
     augmentation: Augmentation = field(default_factory=Augmentation)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)

@@ -154,10 +154,10 @@ def test_a_scene_takes_a_few_milliseconds():
     make_scene(0)
     times = []
     for seed in range(30):
-        start = time.perf_counter()
+        start = time.process_time()
         make_scene(seed)
-        times.append(time.perf_counter() - start)
-    assert np.min(times) < 0.015  # 4 ms here; the gate is wide because other machines are busy too
+        times.append(time.process_time() - start)
+    assert np.min(times) < 0.015  # about 4 ms; the gate is wide, for slower machines
 
 
 @pytest.mark.parametrize("sigma", [1.0, 1.5, 3.0])
@@ -168,7 +168,7 @@ def test_a_blobs_centroid_is_its_place(sigma):
         weights = image[..., 0].astype(np.float64) - 16
         y, x = np.mgrid[:41, :61]
         found = np.array([(weights * x).sum(), (weights * y).sum()]) / weights.sum()
-        assert found == pytest.approx(place, abs=0.02)
+        assert found == pytest.approx(place, abs=0.01)
 
 
 def test_blobs_do_not_add_up():

@@ -106,7 +106,8 @@ class ResNet(Backbone):
     `output_stride` suit it: on others the last cells look past the edge, so cells and places differ in scale.
 
     Args:
-        output_stride: input pixels per feature cell, before the neck: 32, 16, 8 or 4.
+        output_stride: input pixels per feature cell, before the neck: 32, 16, 8 or 4. None: 8, which gives 28 cells
+            at 224 px, the paper's best trade-off; 32 where a neck follows.
         width: multiplier of all channels; 1 is the published network.
         weights: pretrained weights: a local .safetensors file, or a Hugging Face hub id, "user/repo" or
             "user/repo/file.safetensors", in torchvision's names; None starts at random.
@@ -124,12 +125,14 @@ class ResNet(Backbone):
     def __init__(
         self,
         *,
-        output_stride: OutputStride = 32,
+        output_stride: OutputStride | None = None,
         width: float = 1.0,
         weights: str | None = None,
         neck: Neck = "none",
     ) -> None:
         super().__init__()
+        if output_stride is None:
+            output_stride = 8 if neck == "none" else 32
         check_choice("output_stride", output_stride, get_args(OutputStride))
         check_choice("neck", neck, get_args(Neck))
         check_positive("width", width)
@@ -161,7 +164,7 @@ class ResNet(Backbone):
         Raises:
             ValueError: the size is not two positive integers.
         Example:
-            >>> ResNet18(width=0.125).feature_size((224, 225))
+            >>> ResNet18(output_stride=32, width=0.125).feature_size((224, 225))
             (7, 8)
         """
         if len(input_size) != 2 or min(input_size) < 1:

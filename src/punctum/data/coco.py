@@ -96,19 +96,16 @@ class _Reader:
     def read(self) -> tuple[Schema | None, list[Instance]]:
         names = self._images()
         category = self._category()
-        if category is None:
-            return None, []
-        schema = self._schema(category)
-        keypoints = schema.names if schema else tuple(map(str, category["keypoints"]))
+        schema = None if category is None else self._schema(category)
         seen: set[Any] = set()
         instances = []
         for position, row in enumerate(self.content["annotations"]):
             label = self._label("annotation", position, row, seen)
-            instance = self._instance(row, label, names, category["id"], keypoints)
+            instance = self._instance(row, label, names, category)
             if instance is not None:
                 instances.append(instance)
-        unused = len(set(names.values()) - {i.image for i in instances})
-        self.skipped["{} without an annotation", "image"] += unused
+        used = {_hashable(row.get("image_id")) for row in self.content["annotations"]}
+        self.skipped["{} without an annotation", "image"] += len(names.keys() - used)
         return schema, instances
 
     def notes(self) -> list[str]:
@@ -129,7 +126,7 @@ class _Reader:
         return f"{kind} {value}"
 
     def _images(self) -> dict[Any, str]:
-        """File name by image id."""
+        """File name by image id; empty where it is wrong."""
         names: dict[Any, str] = {}
         seen: set[Any] = set()
         for position, row in enumerate(self.content["images"]):
@@ -137,7 +134,8 @@ class _Reader:
             name = row.get("file_name")
             if not isinstance(name, str) or not name:
                 self.wrong(label, f"file_name {name!r} is not a name")
-            elif isinstance(row.get("id"), int | str):
+                name = ""
+            if isinstance(row.get("id"), int | str):
                 names.setdefault(row["id"], name)
         return names
 
@@ -174,17 +172,18 @@ class _Reader:
         sigmas = category.get("sigmas") or None
         if sigmas is not None and not _are_positive(sigmas):
             self.wrong(where, "sigmas should be a list of positive numbers")
+        edges = []
         for position, (i, j) in enumerate(skeleton):
-            if not (1 <= i <= len(names) and 1 <= j <= len(names)):
+            if 1 <= i <= len(names) and 1 <= j <= len(names):
+                edges.append((i - 1, j - 1))
+            else:
                 self.wrong(where, f"skeleton[{position}] is [{i}, {j}]: indices count from 1 to {len(names)}")
-        if len(self.mistakes) > before:
-            return None
-        edges = tuple((i - 1, j - 1) for i, j in skeleton)
+        checked = tuple(map(float, sigmas)) if sigmas and _are_positive(sigmas) else None
         try:
-            return Schema(tuple(names), edges, tuple(flip_pairs), tuple(map(float, sigmas)) if sigmas else None)
+            schema = Schema(tuple(map(str, names)), tuple(edges), tuple(flip_pairs), checked)
         except ValueError as error:
             self.wrong(where, str(error))
-            return None
+        return schema if len(self.mistakes) == before else None
 
     def _pairs(self, category: dict[str, Any], where: str, key: str) -> list[tuple[int, int]]:
         rows = category.get(key) or []
@@ -200,25 +199,28 @@ class _Reader:
         return pairs
 
     def _instance(
-        self, row: dict[str, Any], label: str, images: dict[Any, str], category: Any, names: Sequence[str]
+        self, row: dict[str, Any], label: str, images: dict[Any, str], category: dict[str, Any] | None
     ) -> Instance | None:
         image = images.get(_hashable(row.get("image_id")))
         if image is None:
             self.wrong(label, f"image_id {row.get('image_id')!r} is not among the images")
         else:
             label = f"{label} (image {image})"
-        if row.get("category_id") != category:
+        if category is None:
+            return None
+        if row.get("category_id") != category["id"]:
             self._other_category(row, label)
             return None
         if row.get("iscrowd"):
             self.skipped["{} (iscrowd) skipped", "crowd"] += 1
             return None
+        names = [str(name) for name in category["keypoints"]]
         values = row.get("keypoints", [0] * (3 * len(names)))
         keypoints, visibility, problems = _points(values, names)
         box, box_problem = _box(row.get("bbox"))
         for problem in [*problems, *box_problem]:
             self.wrong(label, problem)
-        if image is None or problems or box_problem:
+        if not image or problems or box_problem:
             return None
         self.skipped["{} without a box: the whole image counts", "instance"] += bool(np.isnan(box[0]))
         if "num_keypoints" in row and row["num_keypoints"] != int((visibility > 0).sum()):

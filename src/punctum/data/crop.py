@@ -128,57 +128,61 @@ def inside(points: NDArray[np.float64], size: ImageSize) -> NDArray[np.bool_]:
     return (to_normalized(torch.from_numpy(points), size).abs() <= 1).all(-1).numpy()
 
 
-def warp(image: Image, matrix: Matrix, size: ImageSize) -> Image:
+def warp(image: Image, matrix: Matrix, size: ImageSize) -> NDArray[np.float32]:
     """An image under an affine map, without aliasing, and without shifting by a fraction of a pixel.
 
-    Where the map shrinks, whole blocks of pixels are averaged first, and the block average's own affine map
-    is taken out of the matrix. Beyond the image is black (0), so that a network can tell it from content; a
-    repeated border would draw streaks that it might learn.
+    Where the map shrinks, the image is first averaged over areas down to the result's scale, and the affine map
+    of that step is taken out of the matrix exactly. Beyond the image is black (0), so that a network can tell it
+    from content; a repeated border would draw streaks that it might learn.
+
+    OpenCV 4 rounds places to 1/32 px of the (averaged) image, OpenCV 5 does not.
 
     Args:
         image: (H, W, C), uint8, uint16 or float32.
         matrix: (3, 3), its pixels to the result's pixels.
         size: (H, W) of the result.
     Returns:
-        (*size, C) of the image's type, bilinearly interpolated.
+        (*size, C) float32 in the image's own units, bilinearly interpolated.
     Raises:
         ValueError: the matrix cannot be inverted.
     """
     determinant = abs(float(np.linalg.det(matrix[:2, :2])))
     if not (0 < determinant < math.inf):
         raise ValueError(f"the matrix cannot be inverted: {matrix.tolist()}")
-    factor = max(1, int(1 / math.sqrt(determinant) + 1e-6))
-    left, top, right, bottom = _source_window(matrix, size, image.shape[:2], factor)
+    zoom = math.sqrt(determinant)
+    left, top, right, bottom = _source_window(matrix, size, image.shape[:2], zoom)
     if left >= right or top >= bottom:
-        return np.zeros((*size, *image.shape[2:]), image.dtype)
+        return np.zeros((*size, *image.shape[2:]), np.float32)
     part = image[top:bottom, left:right]
     matrix = matrix @ np.array([[1, 0, left], [0, 1, top], [0, 0, 1]])
-    if factor > 1:
-        part, to_part = _shrink(part, factor)
+    if zoom < 1:
+        part, to_part = _shrink(part, zoom)
         matrix = matrix @ to_part
-    return cv2.warpAffine(part, matrix[:2], size[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    result = cv2.warpAffine(part.astype(np.float32), matrix[:2], size[::-1], flags=cv2.INTER_LINEAR)
+    return np.asarray(result, np.float32)
 
 
-def _source_window(matrix: Matrix, size: ImageSize, image_size: ImageSize, factor: int) -> tuple[int, int, int, int]:
+def _source_window(matrix: Matrix, size: ImageSize, image_size: ImageSize, zoom: float) -> tuple[int, int, int, int]:
     """left, top, right, bottom of the pixels that the result depends on: the rest need not be touched."""
     corners = np.array([[-1, -1, 1, 1], [-1, 1, -1, 1], [1, 1, 1, 1]])
     reached = (to_image_matrix(matrix, size) @ corners)[:2]
-    # One block for the average, one more for bilinear interpolation between blocks.
-    margin = 2 * factor + 1
+    # Twice what one result pixel covers: one to average, one to interpolate.
+    margin = 2 * max(1.0, 1 / zoom) + 1
     limits = np.array(image_size[::-1])
-    low = np.clip(np.floor(reached.min(1)) - margin, 0, limits).astype(int)
-    high = np.clip(np.ceil(reached.max(1)) + margin + 1, 0, limits).astype(int)
+    low = np.clip(np.floor(reached.min(1) - margin), 0, limits).astype(int)
+    high = np.clip(np.ceil(reached.max(1) + margin) + 1, 0, limits).astype(int)
     return int(low[0]), int(low[1]), int(high[0]), int(high[1])
 
 
-def _shrink(image: Image, factor: int) -> tuple[Image, Matrix]:
-    """Block averages of an image, black filling the last blocks, and the map from their pixels to the image's."""
-    below, right = (-image.shape[0]) % factor, (-image.shape[1]) % factor
-    if below or right:
-        image = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT, value=0)
-    small = (image.shape[0] // factor, image.shape[1] // factor)
-    result = cv2.resize(image, small[::-1], interpolation=cv2.INTER_AREA)
-    return result, pixels_matrix(image.shape[:2]).numpy() @ np.linalg.inv(pixels_matrix(small).numpy())
+def _shrink(image: Image, zoom: float) -> tuple[Image, Matrix]:
+    """Averages over squares of 1 / zoom pixels, and the map from their indices to the image's pixels."""
+    side = min(1 / zoom, float(max(image.shape[:2])))
+    # OpenCV rounds the number of squares: black behind the last one keeps it from being dropped.
+    pad = math.ceil(side)
+    image = cv2.copyMakeBorder(image, 0, pad, 0, pad, cv2.BORDER_CONSTANT, value=(0, 0, 0, 0))
+    small = cv2.resize(image, None, fx=1 / side, fy=1 / side, interpolation=cv2.INTER_AREA)
+    first = (side - 1) / 2
+    return small, np.array([[side, 0, first], [0, side, first], [0, 0, 1]])
 
 
 def crop_image(image: Image, matrix: Matrix, settings: CropSettings) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset, Sampler, get_worker_info
 from punctum.data.annotations import Annotations, Batch
 from punctum.data.augment import Augmentation, Variation, flip_notes
 from punctum.data.crop import CropSettings, ImageSize, Matrix, crop_image, crop_matrix, inside, to_image_matrix
-from punctum.data.images import read_image
+from punctum.data.images import ImageError, read_image
 from punctum.ops import to_normalized, transform_points
 
 Index = int | tuple[int, int]
@@ -47,12 +47,16 @@ class KeypointDataset(Dataset[Batch]):
     def __getitem__(self, index: Index) -> Batch:
         _one_thread_in_workers()
         epoch, i = index if isinstance(index, tuple) else (0, index)
+        i = range(len(self))[i]
         image = read_image(self.annotations.images[i])
         size = image.shape[:2]
         drawn = self._draw(epoch, i)
         flip = drawn is not None and drawn.flip and self._flip_order is not None
         matrix = self._matrix(i, (size[0], size[1]), drawn, flip)
-        pixels = crop_image(image, matrix, self.crop)
+        try:
+            pixels = crop_image(image, matrix, self.crop)
+        except ValueError as error:
+            raise ImageError(f"{self.annotations.images[i]}: {error}") from None
         if drawn is not None:
             pixels = np.clip(pixels * drawn.colour[:, None, None], 0, 1, out=pixels)
         keypoints, visible = self.annotations.keypoints[i], self.annotations.labelled[i]

@@ -24,7 +24,7 @@ def read_image(path: str | Path) -> Image:
     """An image file as RGB, turned upright as its EXIF orientation says.
 
     PNG, JPEG, TIFF, BMP and whatever else OpenCV decodes; gray and palette images become RGB, alpha is
-    dropped, a file with several pages gives its first.
+    dropped (an 8-bit TIFF that is half transparent comes out over black), a file with several pages gives its first.
 
     Args:
         path: the file.
@@ -36,14 +36,14 @@ def read_image(path: str | Path) -> Image:
     """
     path = Path(path)
     try:
-        data = np.fromfile(path, np.uint8)
+        data = path.read_bytes()
     except FileNotFoundError:
         raise ImageError(f"{path}: there is no such file") from None
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from None
-    if not data.size:
+    if not data:
         raise ImageError(f"{path}: the file is empty")
-    if _is_cut_jpeg(data.tobytes()):
+    if _is_cut_jpeg(data):
         raise ImageError(f"{path}: the file is truncated: the JPEG has no end")
     return _as_rgb(_decode(data, path), path)
 
@@ -54,9 +54,9 @@ def image_size(path: str | Path) -> tuple[int, int]:
     return height, width
 
 
-def _decode(data: NDArray[np.uint8], path: Path) -> Image:
+def _decode(data: bytes, path: Path) -> Image:
     try:
-        image = cv2.imdecode(data, _FLAGS)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS)
     except cv2.error as error:
         raise ImageError(f"{path}: cannot be decoded: {error.err or error}") from None
     if image is None:
@@ -143,7 +143,7 @@ def to_unit(image: Image, intensity: Intensity = "range") -> NDArray[np.float32]
     Raises:
         ValueError: as `intensity_range`.
     Example:
-        >>> to_unit(np.full((1, 1, 3), 51, np.uint8)).round(3).tolist()
-        [[[0.2, 0.2, 0.2]]]
+        >>> to_unit(np.full((1, 1, 3), 51, np.uint8)).round(3)
+        array([[[0.2, 0.2, 0.2]]], dtype=float32)
     """
     return scale_intensity(image, *intensity_range(image, intensity))

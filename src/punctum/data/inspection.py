@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from punctum.data.annotations import Annotations
 from punctum.data.crop import ImageSize, inside
 from punctum.data.errors import DataError, counted
-from punctum.data.images import ImageError, read_image
+from punctum.data.images import ImageError, Intensity, intensity_range, read_image
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,25 +36,31 @@ class Inspection:
     suspicious: tuple[str, ...]
 
 
-def check_images(annotations: Annotations) -> NDArray[np.int64]:
+def check_images(annotations: Annotations, intensity: Intensity = "range") -> NDArray[np.int64]:
     """Decodes every image once.
 
+    Args:
+        annotations: whose images.
+        intensity: how they are to be scaled; a float image that leaves [0, 1] cannot be with "range".
     Returns:
         (N, 2) as (H, W), the image of each instance.
     Raises:
-        DataError: images that cannot be read, all of them.
+        DataError: images that cannot be used, all of them.
     """
-    facts = _decode_all(annotations)
+    facts = _decode_all(annotations, intensity)
     return np.array([facts[image].size for image in annotations.images], dtype=np.int64).reshape(-1, 2)
 
 
-def inspect(annotations: Annotations) -> Inspection:
+def inspect(annotations: Annotations, intensity: Intensity = "range") -> Inspection:
     """Decodes every image once and compares the points with it.
 
+    Args:
+        annotations: whose images and points.
+        intensity: how the images are to be scaled; see `check_images`.
     Raises:
-        DataError: images that cannot be read, all of them.
+        DataError: images that cannot be used, all of them.
     """
-    facts = _decode_all(annotations)
+    facts = _decode_all(annotations, intensity)
     sizes = np.array([facts[image].size for image in annotations.images], dtype=np.int64).reshape(-1, 2)
     within = np.zeros(annotations.visibility.shape, dtype=bool)
     overlap = np.ones(len(annotations), dtype=bool)
@@ -85,20 +92,24 @@ class _Facts:
     brightest: float
 
 
-def _facts(path: Path) -> _Facts | ImageError:
+def _facts(path: Path, intensity: Intensity) -> _Facts | ImageError:
     try:
         image = read_image(path)
+        if image.dtype == np.float32:
+            intensity_range(image, intensity)
     except ImageError as error:
         return error
+    except ValueError as error:
+        return ImageError(f"{path}: {error}")
     height, width = image.shape[:2]
     return _Facts((height, width), str(image.dtype), float(image.max()))
 
 
-def _decode_all(annotations: Annotations) -> dict[Path, _Facts]:
+def _decode_all(annotations: Annotations, intensity: Intensity) -> dict[Path, _Facts]:
     """Facts of every image; OpenCV lets go of the interpreter while it decodes, so threads do."""
     images = list(dict.fromkeys(annotations.images))
     with _quiet(), ThreadPoolExecutor() as pool:
-        found = dict(zip(images, pool.map(_facts, images), strict=True))
+        found = dict(zip(images, pool.map(partial(_facts, intensity=intensity), images), strict=True))
     unreadable = [str(f) for f in found.values() if isinstance(f, ImageError)]
     if unreadable:
         raise DataError([f"{annotations.source.name}: {reason}" for reason in unreadable])
@@ -108,11 +119,13 @@ def _decode_all(annotations: Annotations) -> dict[Path, _Facts]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without OpenCV's own lines about broken files on the terminal: each comes back as an `ImageError`."""
-    before = cv2.utils.logging.setLogLevel(0)
+    # OpenCV 5 moved the function.
+    set_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
+    before = set_level(0)
     try:
         yield
     finally:
-        cv2.utils.logging.setLogLevel(before)
+        set_level(before)
 
 
 def _overlaps(boxes: NDArray[np.float64], size: NDArray[np.int64]) -> NDArray[np.bool_]:
