@@ -182,7 +182,7 @@ def test_nothing_is_overwritten(trained: Path, scenes: Path, tiny: list[str], tm
 
 def test_mistakes_in_the_data_are_found_before_anything_is_written(tmp_path: Path, tiny: list[str]) -> None:
     (tmp_path / "train.json").write_text('{"images": [], "annotations": [], "categories": []}')
-    with pytest.raises(ValueError, match="train.json"):
+    with pytest.raises(ValueError, match=r"train\.json"):
         train(settings_of(tmp_path, tmp_path / "run", tiny))
     assert not (tmp_path / "run").exists()
 
@@ -203,7 +203,7 @@ def test_a_loss_that_is_not_a_number_stops_with_the_pictures_named(
         return {"euclidean": outputs[0].flatten(2).mean(-1) * torch.nan}
 
     monkeypatch.setattr(KeypointModel, "losses", broken)
-    with pytest.raises(ValueError, match="not a number at step 0.*the batch holds images/train_000"):
+    with pytest.raises(ValueError, match=r"not a number at step 0.*the batch holds images/train_000"):
         train(settings_of(scenes, tmp_path / "run", tiny))
 
 
