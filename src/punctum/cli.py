@@ -38,7 +38,8 @@ def _run(command: Command, args: list[str]) -> int:
     """A mistake of the user's becomes one message; PUNCTUM_TRACEBACK=1 shows where it was found."""
     errors = Console(stderr=True, soft_wrap=True)
     try:
-        command(args, Console())
+        # Not a terminal, a log file say: rich would take 80 columns and break tables and lines.
+        command(args, Console() if sys.stdout.isatty() else Console(width=120))
     except SystemExit as stop:  # The parser's: it has said what was wrong.
         return stop.code if isinstance(stop.code, int) else 2
     except KeyboardInterrupt:

@@ -23,11 +23,11 @@ ALIASES = {
 def parse_train(args: Sequence[str]) -> tuple[TrainSettings, bool]:
     """Settings, and whether to resume, from the command line.
 
-    Later words win over earlier ones, and all of them over `--config`; `--resume` starts from the run's own
+    What is typed wins over `--config`, and later words over earlier ones; `--resume` starts from the run's own
     config.yaml and accepts no other settings than those it was started with, hardware excepted.
     """
     words = [_alias(word) for word in _dashes(args)]
-    words = _square_size(words)
+    words = _config_first(_square_size(words))
     resume = "--resume" in words
     if resume and (out := _value_of(words, "--out")) and (Path(out) / "config.yaml").is_file():
         words = ["--config", str(Path(out) / "config.yaml"), *words]
@@ -48,6 +48,7 @@ def build_parser(head: str, backbone: str) -> ArgumentParser:
     """The parser with the options of this head and this backbone."""
     parser = ArgumentParser(
         prog="punctum train",
+        usage="punctum train DATA --out RUN [options]; `punctum train --help` lists them",
         description="Train a model on annotated images; the run folder holds the model and its accuracy.",
         epilog=f"Heads: {', '.join(heads.available())}. Backbones: {', '.join(backbones.available())}. The options "
         "under head and backbone are those of the chosen ones. Dashes and underscores are the same.",
@@ -115,6 +116,19 @@ def _square_size(words: Sequence[str]) -> list[str]:
                 pair = f"[{sides[0]}, {sides[-1]}]"
                 result[at] = f"{name}={pair}" if equals else pair
     return result
+
+
+def _config_first(words: Sequence[str]) -> list[str]:
+    """`--config FILE` before everything else: what stands later wins, and what is typed shall."""
+    first: list[str] = []
+    rest: list[str] = []
+    upcoming = iter(words)
+    for word in upcoming:
+        if word == "--config":
+            first += [word, *([value] if (value := next(upcoming, None)) is not None else [])]
+        else:
+            (first if word.startswith("--config=") else rest).append(word)
+    return [*first, *rest]
 
 
 def _value_of(words: Sequence[str], option: str) -> str | None:

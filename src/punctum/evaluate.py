@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from punctum.data import Annotations, inspect, read
@@ -207,7 +207,9 @@ def _print_table(metrics: dict[str, Any], console: Console) -> None:
 
 def _print_per_keypoint(metrics: dict[str, Any], console: Console) -> None:
     thresholds = list(metrics["pck"])
-    table = Table("keypoint", "n", "median px", "mean px", "p95 px", *(f"PCK@{t} %" for t in thresholds))
+    table = Table(
+        Column("keypoint", no_wrap=True), "n", "median px", "mean px", "p95 px", *(f"@{t} %" for t in thresholds)
+    )
     for row in metrics["per_keypoint"]:
         figures = [_number(row[f"epe_px_{name}"], ".2f") for name in ("median", "mean", "p95")]
         shares = [_number(row[f"pck@{t}"], ".1%") for t in thresholds]

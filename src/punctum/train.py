@@ -6,7 +6,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 from torch.utils.data import DataLoader
 
+from punctum import backbones, heads
 from punctum.data import Annotations, EpochSampler, KeypointDataset, check_images, collate, inspect, read, split
 from punctum.data.augment import flip_notes
 from punctum.data.places import mean_coords
@@ -27,6 +28,7 @@ from punctum.draw import training_curves
 from punctum.evaluate import evaluate_model, print_notes
 from punctum.files import write_text
 from punctum.model import KeypointModel, ModelConfig
+from punctum.registry import options_of
 from punctum.settings import HardwareSettings, TrainSettings
 from punctum.training.callbacks import build_callbacks, duration
 from punctum.training.module import TrainingModule
@@ -59,12 +61,13 @@ def train(settings: TrainSettings, *, resume: bool = False, console: Console | N
         >>> train(settings)  # doctest: +SKIP
         TrainResult(run=PosixPath('runs/first'), metrics={...})
     """
-    console = console or Console(quiet=True)
+    console = console if console and is_main_process() else Console(quiet=True)
     run = Path(settings.out)
     _check_run_folder(run, resume)
     with _quiet_libraries():
         L.seed_everything(settings.seed, verbose=False)
     train_data, val_data = load_data(settings, console)
+    settings = resolve(settings, train_data)
     model = build_model(settings, train_data)
     settings = with_measured_budget(settings, model, train_data, val_data, console)
     if is_main_process() and not resume:
@@ -139,6 +142,22 @@ def _labelled_only(data: Annotations, console: Console) -> Annotations:
         return data
     print_notes([f"{(~labelled).sum()} instances without any labelled point are left out of training"], console)
     return data.subset(np.flatnonzero(labelled))
+
+
+def resolve(settings: TrainSettings, train_data: Annotations) -> TrainSettings:
+    """Settings with every default of the head and backbone written out, and the region that the data allow."""
+    head = {**_defaults(heads.available(), settings.head), **settings.head}
+    backbone = {**_defaults(backbones.available(), settings.backbone), **settings.backbone}
+    crop = settings.crop
+    if np.isnan(train_data.boxes).any(1).all():
+        crop = replace(crop, region="image")
+    return replace(settings, head=head, backbone=backbone, crop=crop)
+
+
+def _defaults(classes: Mapping[str, type], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The options' own defaults; an unknown name has none, and is refused where the model is built."""
+    known = options_of(classes[chosen["name"]]) if chosen["name"] in classes else {}
+    return {name: parameter.default for name, parameter in known.items()}
 
 
 def build_model(settings: TrainSettings, train_data: Annotations) -> KeypointModel:
@@ -286,7 +305,9 @@ def _fit(
         train_loader = build_loader(train_data, settings, training=True, **ranks)
         val_loader = build_loader(val_data, settings, training=False, **ranks)
         total_steps = settings.max_epochs * len(train_loader)
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if _device(hardware).type == "cuda":
+            # Not on the CPU: there, PyTorch 2.13's backward of small strided convolutions writes out of bounds.
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         rows = tuple(f"{name} (id {i})" for name, i in zip(train_data.image_names, train_data.ids, strict=True))
         module = TrainingModule(model, settings.optimizer, total_steps, rows)
         checkpoint = run / "checkpoints" / "last.ckpt"

@@ -39,7 +39,7 @@ class TrainingModule(L.LightningModule):
 
     def loss_terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Any]:
         """The loss to minimize, each term's average, and the network's outputs."""
-        outputs = self.model(batch.images.contiguous(memory_format=torch.channels_last))
+        outputs = self.model(batch.images)
         target = Target(batch.coords, batch.visible)
         terms = self.model.losses(outputs, target)
         averages = {name: average_loss(term, target.visible) for name, term in terms.items()}
