@@ -24,14 +24,16 @@ def quarter_shift(heatmap):
 
 
 def dark(heatmap, sigma):
-    """For a peak inside the map: SciPy's blur, NumPy's finite differences and NumPy's solver."""
+    """For a peak inside the map: SciPy's blur, NumPy's finite differences and NumPy's solver.
 
-    def blur(values):
-        return ndimage.gaussian_filter(values, sigma, mode="constant", truncate=3.0)
-
+    The blur's kernel is as wide as fits around the peak and its neighbours, and the same for all three.
+    """
     index = np.unravel_index(heatmap.argmax(), heatmap.shape)
-    positive = np.maximum(heatmap, 0) / heatmap.max()
-    logs = np.log(blur(positive) / blur(np.ones_like(positive)))
+    blurred = np.maximum(heatmap, 0) / heatmap.max()
+    for axis, i in enumerate(index):
+        radius = min(i - 1, heatmap.shape[axis] - 2 - i, int(np.ceil(3 * sigma)))
+        blurred = ndimage.gaussian_filter1d(blurred, sigma, axis=axis, mode="constant", radius=radius)
+    logs = np.log(blurred)
     window = logs[tuple(slice(i - 1, i + 2) for i in index)]
     middle = (1,) * heatmap.ndim
     dims = range(heatmap.ndim)

@@ -78,8 +78,8 @@ def dark(heatmaps: Tensor, sigma: float) -> Tensor:
 
         x = i - H^-1 g,     g, H: gradient and Hessian of log(blur(heatmap)) at the argmax i
 
-    The step is taken where the log-heatmap is concave, and is at most one cell per axis; on an axis where the
-    peak lies on the map's edge there is none.
+    The step is taken where the log-heatmap is concave; it is at most one cell per axis, and stays in the map. An
+    axis of fewer than three cells has none. Where the paper's blur would reach beyond the map, it is narrower.
 
     Args:
         heatmaps: (B, K, *S); any scale; negative values count as zero.
@@ -101,25 +101,31 @@ def dark(heatmaps: Tensor, sigma: float) -> Tensor:
     index = peak_index(heatmaps)
     values = as_float(heatmaps).clamp_min(0)
     values = values / values.flatten(2).amax(-1).clamp_min(1e-30).reshape(*values.shape[:2], *([1] * len(size)))
-    logs = _blurred_patch(values, index, sigma).clamp_min(1e-10).log()
     last = torch.tensor(size[::-1], device=index.device) - 1
-    step = _newton_step(logs.flatten(2), (index > 0) & (index < last))
-    return to_normalized(index.to(values.dtype) + step, size)
+    # A parabola is known by any three cells: at the map's edge, by the peak's and the two beside it.
+    middle = torch.minimum(index.clamp_min(1), (last - 1).clamp_min(0))
+    logs = _blurred_patch(values, middle, last, sigma).clamp_min(1e-10).log()
+    inside = (last >= 2).expand_as(index)
+    newton, concave = _newton_step(logs.flatten(2), inside)
+    step = torch.where(inside & concave[..., None], middle - index + newton, 0.0).clamp(-1, 1)
+    return to_normalized(torch.minimum((index + step).clamp_min(-0.5), last + 0.5), size)
 
 
-def _blurred_patch(values: Tensor, index: Tensor, sigma: float) -> Tensor:
-    """The Gaussian-blurred map at the peak and its neighbours, (B, K, 3, ..., 3); no other cell is needed.
+def _blurred_patch(values: Tensor, index: Tensor, last: Tensor, sigma: float) -> Tensor:
+    """The Gaussian-blurred map at a cell and its neighbours, (B, K, 3, ..., 3); no other cell is needed.
 
-    Weights outside the map are left out, so borders are not darkened. Products and sums, not a convolution:
-    autocast would run that in half precision, and cuDNN in TF32.
+    All three cells of an axis are blurred by one kernel, as wide as the map allows around them: a kernel that is
+    cut off on one side only would move the peak inwards, by more than a cell near the border. Products and sums,
+    not a convolution: autocast would run that in half precision, and cuDNN in TF32.
     """
+    radius = torch.minimum(index, last - index).sub(1).clamp(0, math.ceil(3 * sigma))
     dims = index.shape[-1]
     around = torch.arange(-1, 2, device=index.device)
     for axis in range(dims):
         n = values.shape[-1]
         offset = torch.arange(n, device=index.device) - (index[..., axis, None] + around)[..., None]
         weight = torch.exp(-0.5 * (offset.to(values.dtype) / sigma) ** 2)
-        weight = torch.where(offset.abs() <= math.ceil(3 * sigma), weight, 0.0)
+        weight = torch.where(offset.abs() <= radius[..., axis, None, None], weight, 0.0)
         weight = weight / weight.sum(-1, keepdim=True).clamp_min(1e-30)
         weight = weight.reshape(*weight.shape[:2], *([1] * (dims - 1)), 3, n)
         # x is the last axis; once it is done it moves to the front of S, and y comes last.
@@ -127,10 +133,10 @@ def _blurred_patch(values: Tensor, index: Tensor, sigma: float) -> Tensor:
     return values
 
 
-def _newton_step(logs: Tensor, inside: Tensor) -> Tensor:
-    """-H^-1 g at the middle of a 3 x ... x 3 patch (B, K, 3^D); zero where it cannot be trusted.
+def _newton_step(logs: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
+    """-H^-1 g at the middle of a 3 x ... x 3 patch (B, K, 3^D), and whether the patch is concave, (B, K).
 
-    Axes on which the peak is not `inside` the map, (B, K, D) bool, take no part.
+    Axes that do not lie `inside`, (B, K, D) bool, take no part.
     """
     dims = inside.shape[-1]
     middle = 3**dims // 2
@@ -151,8 +157,7 @@ def _newton_step(logs: Tensor, inside: Tensor) -> Tensor:
                 entry = torch.where(inside[..., i] & inside[..., j], mixed, 0.0)
             row.append(entry)
         rows.append(torch.stack(row, dim=-1))
-    step, concave = _solve(-torch.stack(rows, dim=-2), torch.where(inside, gradient, 0.0))
-    return torch.where(concave[..., None], step, 0.0).clamp(-1, 1)
+    return _solve(-torch.stack(rows, dim=-2), torch.where(inside, gradient, 0.0))
 
 
 def _solve(matrix: Tensor, vector: Tensor) -> tuple[Tensor, Tensor]:
