@@ -58,7 +58,7 @@ TASKS = {
     ),
     "lspet": Task(
         folds=1,
-        train=["--input-size", "96", "--crop.region", "image", "--backbone.width", "0.5", "--max-epochs", "20"],
+        train=["--input-size", "96", "--backbone.width", "0.5", "--max-epochs", "20"],
         evaluate=["--normalizer", "keypoints:neck,head_top", "--min-length", "5", "--thresholds", "0.1,0.5"],
         figures={
             "PCKh@0.5 %": ("pck", "0.5", "value"),
