@@ -158,7 +158,7 @@ def test_predict_files_takes_pictures_folders_and_annotations(trained: Path, sce
     drawings = sorted((tmp_path / "drawn").iterdir())
     # A picture that was named twice is drawn once, with both predictions.
     assert len(drawings) == 12
-    assert read_image(drawings[0]).shape == (64, 64, 3)
+    assert read_image(drawings[0]).shape == (512, 512, 3)  # Eight times larger, to be legible.
     pictures, annotated = gather([scenes / "images"])
     assert len(pictures) == 36
     assert annotated == []

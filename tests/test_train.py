@@ -49,6 +49,7 @@ def test_a_run_folder_holds_what_was_promised(trained: Path) -> None:
         "model/model.safetensors",
         "model/model.json",
         "figures/training.png",
+        "figures/validation.png",
     ):
         assert (trained / name).is_file(), name
     assert (trained / "checkpoints" / "last.ckpt").is_file()
@@ -218,3 +219,19 @@ def test_instances_without_points_are_left_out_and_counted(scenes: Path, tmp_pat
     assert len(train_data) + len(val_data) == 23
     assert "1 instance" in console.export_text()
     console.file.close()
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_model(scenes: Path, tiny: list[str], tmp_path: Path) -> None:
+    words = [str(scenes / "train.json"), "--out", str(tmp_path / "run"), "--max-epochs", "2", *tiny]
+    words += ["--hardware.devices", "2", "--hardware.strategy", "ddp"]
+    command = [sys.executable, "-m", "punctum.cli", "train", *words]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("epoch   2/2") == 1
+    assert done.stdout.count("training: ") == 1
+    model = KeypointModel.load(tmp_path / "run" / "model")
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+    # 22 training instances dealt to two processes: 11 each, one full batch of 8 (a short last one is dropped).
+    checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 2

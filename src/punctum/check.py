@@ -6,18 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from punctum.data import Annotations, Inspection, inspect, read
-from punctum.data.crop import CropSettings, crop_image, crop_matrix
-from punctum.data.images import read_image
+from punctum.data.crop import CropSettings
 from punctum.data.places import crop_coords
-from punctum.draw import contact_sheet, draw_points, write_png
+from punctum.draw import contact_sheet, write_png
 from punctum.evaluate import print_notes
-from punctum.ops import transform_points
+from punctum.overlays import view_labels
 
 SHEET_CELLS = 24
 # A reason found in a larger share of the instances is no exception.
@@ -173,24 +171,10 @@ def _draw(annotations: Annotations, result: CheckResult, out: Path, seed: int) -
     for name, rows in sheets.items():
         if rows:
             flips = [name == "labels.png" and i in mirrored for i in rows]
-            cells = [_cell(annotations, i, flip) for i, flip in zip(rows, flips, strict=True)]
+            cells = [view_labels(annotations, i, flip=flip) for i, flip in zip(rows, flips, strict=True)]
             titles = [
                 f"{annotations.image_names[i]}{' (mirrored)' if flip else ''}"
                 for i, flip in zip(rows, flips, strict=True)
             ]
             written.append(write_png(out / name, contact_sheet(cells, columns=6, titles=titles)))
     return written
-
-
-def _cell(annotations: Annotations, i: int, flip: bool) -> NDArray[np.uint8]:
-    """One instance, cropped a little wider than training would, with its labels."""
-    image = read_image(annotations.images[i])
-    settings = CropSettings(input_size=(240, 240), padding=1.4)
-    matrix = crop_matrix(annotations.boxes[i], (image.shape[0], image.shape[1]), settings, flip=flip)
-    crop = (crop_image(image, matrix, settings).transpose(1, 2, 0) * 255).astype(np.uint8)
-    points = transform_points(torch.from_numpy(annotations.keypoints[i]), torch.from_numpy(matrix)).numpy()
-    visibility = annotations.visibility[i]
-    if flip:
-        order = annotations.schema.flip_order
-        points, visibility = points[order], visibility[order]
-    return draw_points(crop, points, annotations.schema, visibility=visibility)

@@ -2,16 +2,13 @@
 
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 
 from punctum.data import read
 from punctum.data.crop import CropSettings
-from punctum.data.images import read_image
 from punctum.data.synthetic import write_scenes
-from punctum.draw import contact_sheet, draw_points, write_png
 from punctum.evaluate import evaluate
-from punctum.predict import load
+from punctum.overlays import write_sheet
 from punctum.predict_files import predict_files
 from punctum.settings import TrainSettings
 from punctum.train import train
@@ -56,8 +53,8 @@ def demo(out: str | Path = "demo", *, seed: int = 0, console: Console | None = N
     console.rule("3. accuracy on unseen scenes")
     metrics = evaluate(run, test_file, console=console)
     console.rule("4. coordinates")
-    predict_files(run, [test_file], out / "predictions.csv", console=console)
-    picture = draw_demo(run, test_file, out / "predictions.png")
+    predictions = predict_files(run, [test_file], out / "predictions.csv", console=console)
+    picture = write_sheet(read(test_file), predictions, out / "predictions.png")
     console.rule("done")
     console.print(
         f"median error on unseen scenes: [bold]{metrics['epe_px']['median']:.2f} px[/bold] at 128 x 128\n"
@@ -65,21 +62,3 @@ def demo(out: str | Path = "demo", *, seed: int = 0, console: Console | None = N
         f"model, curves, metrics:   {run}"
     )
     return picture
-
-
-def draw_demo(run: Path, data: Path, path: Path, columns: int = 4, rows: int = 3) -> Path:
-    """A sheet of scenes with predictions, two-sigma ellipses and the truth."""
-    annotations = read(data).subset(np.arange(columns * rows))
-    cells = [
-        draw_points(
-            read_image(image),
-            p.keypoints,
-            annotations.schema,
-            covariance=p.covariance,
-            truth=np.where(annotations.labelled[i][:, None], annotations.keypoints[i], np.nan),
-        )
-        for i, (image, p) in enumerate(
-            zip(annotations.images, load(run).predict_annotations(annotations), strict=True)
-        )
-    ]
-    return write_png(path, contact_sheet(cells, columns=columns))

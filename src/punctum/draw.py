@@ -96,7 +96,7 @@ def draw_points(
     """
     count = len(schema.names)
     places = _checked("keypoints", keypoints, (count, 2))
-    picture, matrix = _enlarged(_rgb(image), scale)
+    picture, matrix = enlarge(image, scale)
     seen = np.full(count, 2) if visibility is None else _checked("visibility", visibility, (count,))
     places = np.where(seen[:, None] > 0, _moved(places, matrix), np.nan)
     colours = keypoint_colours(schema).astype(np.float64)
@@ -107,12 +107,39 @@ def draw_points(
     _draw_skeleton(picture, places, schema, colours, unit)
     if covariance is not None:
         spread = torch.as_tensor(_checked("covariance", covariance, (count, 2, 2)))
-        _draw_ellipses(picture, places, transform_covariance(spread, matrix).numpy(), colours, sigmas, unit)
+        _draw_ellipses(
+            picture, places, transform_covariance(spread, torch.from_numpy(matrix)).numpy(), colours, sigmas, unit
+        )
     if truth is not None:
         _draw_truth(picture, places, _moved(_checked("truth", truth, (count, 2)), matrix), unit)
     for place, colour, hidden in zip(places, colours, seen == 1, strict=True):
         _draw_dot(picture, place, colour, hidden=bool(hidden), radius=4.5 * unit)
     return picture
+
+
+def enlarge(image: ArrayLike, scale: float | None = None) -> tuple[Image, NDArray[np.float64]]:
+    """An image resized until it is legible, and the (3, 3) matrix that takes its old pixels to the new ones.
+
+    Args:
+        image: (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4), uint8.
+        scale: by default the least whole number that makes the longer side 480 px.
+    Raises:
+        ValueError: the image is not uint8 with 1, 3 or 4 channels, or the scale is not positive.
+    Example:
+        >>> picture, matrix = enlarge(np.zeros((240, 240), np.uint8))
+        >>> picture.shape, (matrix @ [0, 0, 1])[:2]
+        ((480, 480, 3), array([0.5, 0.5]))
+    """
+    picture = _rgb(image)
+    height, width = picture.shape[:2]
+    if scale is None:
+        scale = max(1, math.ceil(LEGIBLE / max(height, width)))
+    if not scale > 0:
+        raise ValueError(f"scale must be positive, got {scale}")
+    new = max(1, round(height * scale)), max(1, round(width * scale))
+    matrix = (pixels_matrix(new) @ torch.linalg.inv(pixels_matrix((height, width)))).numpy()
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(picture, new[::-1], interpolation=method), dtype=np.uint8), matrix
 
 
 def contact_sheet(images: Sequence[ArrayLike], columns: int, titles: Sequence[str] | None = None) -> Image:
@@ -219,21 +246,8 @@ def _checked(name: str, values: ArrayLike, shape: tuple[int, ...]) -> NDArray[np
     return array
 
 
-def _enlarged(image: Image, scale: float | None) -> tuple[Image, torch.Tensor]:
-    """The resized image, and the matrix that takes its old pixels to the new ones."""
-    height, width = image.shape[:2]
-    if scale is None:
-        scale = max(1, math.ceil(LEGIBLE / max(height, width)))
-    if not scale > 0:
-        raise ValueError(f"scale must be positive, got {scale}")
-    new = max(1, round(height * scale)), max(1, round(width * scale))
-    matrix = pixels_matrix(new) @ torch.linalg.inv(pixels_matrix((height, width)))
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(image, new[::-1], interpolation=method), dtype=np.uint8), matrix
-
-
-def _moved(points: NDArray[np.float64], matrix: torch.Tensor) -> NDArray[np.float64]:
-    return transform_points(torch.as_tensor(points), matrix).numpy()
+def _moved(points: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    return transform_points(torch.as_tensor(points), torch.from_numpy(matrix)).numpy()
 
 
 def _fixed(points: ArrayLike) -> NDArray[np.int32]:

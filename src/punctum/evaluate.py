@@ -92,8 +92,12 @@ def evaluate_model(
     protocol: Protocol | None = None,
     console: Console | None = None,
     device: str | torch.device | None = None,
+    per_keypoint: bool = True,
 ) -> dict[str, Any]:
-    """`evaluate` for a model and annotations at hand; writes `out`/metrics.json when there is an `out`."""
+    """`evaluate` for a model and annotations at hand; writes `out`/metrics.json when there is an `out`.
+
+    `per_keypoint` says whether to print a line per keypoint as well; metrics.json holds them always.
+    """
     protocol, console = protocol or Protocol(), console or Console(quiet=True)
     _check_names(model, annotations)
     notes = inspect(annotations).notes
@@ -107,6 +111,8 @@ def evaluate_model(
         metrics["constant_predictor"] = {k: judged[k] for k in ("epe_px", "pck", "nme") if k in judged}
     metrics = {"data": str(annotations.source), "notes": list(notes), **metrics}
     _print_table(metrics, console)
+    if per_keypoint:
+        _print_per_keypoint(metrics, console)
     if out is not None:
         path = write_text(Path(out) / "metrics.json", json.dumps(metrics, indent=1) + "\n")
         console.print(f"metrics: {path}")
@@ -202,7 +208,6 @@ def _print_table(metrics: dict[str, Any], console: Console) -> None:
         base = constant.get("pck", {}).get(threshold, {}).get("value")
         table.add_row(f"PCK@{threshold}, %", *(_number(v, ".2%") for v in (pck["value"], pck["interval_95"], base)))
     console.print(table)
-    _print_per_keypoint(metrics, console)
 
 
 def _print_per_keypoint(metrics: dict[str, Any], console: Console) -> None:

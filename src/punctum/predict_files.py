@@ -9,7 +9,8 @@ from rich.console import Console
 
 from punctum.data import Annotations, read
 from punctum.data.images import read_image, to_unit
-from punctum.draw import draw_points, write_png
+from punctum.draw import write_png
+from punctum.overlays import draw_instances
 from punctum.predict import ImagePrediction, Predictor, check_output, load, write_predictions
 from punctum.progress import count
 
@@ -104,9 +105,8 @@ def draw_predictions(
     taken: set[str] = set()
     for path, instances in by_picture.items():
         image = (to_unit(read_image(path), predictor.crop.intensity) * 255).astype(np.uint8)
-        for p in instances:
-            image = draw_points(image, p.keypoints, predictor.schema, covariance=p.covariance, score=p.score, scale=1)
-        write_png(folder / _free_name(path.stem, taken), image)
+        picture = draw_instances(image, instances, predictor.schema)
+        write_png(folder / _free_name(path.stem, taken), picture)
     return len(by_picture)
 
 

@@ -28,6 +28,8 @@ from punctum.draw import training_curves
 from punctum.evaluate import evaluate_model, print_notes
 from punctum.files import write_text
 from punctum.model import KeypointModel, ModelConfig
+from punctum.overlays import write_sheet
+from punctum.predict import Predictor
 from punctum.registry import options_of
 from punctum.settings import HardwareSettings, TrainSettings
 from punctum.training.callbacks import build_callbacks, duration
@@ -81,7 +83,11 @@ def train(settings: TrainSettings, *, resume: bool = False, console: Console | N
         training_curves(_columns(module.history), run / "figures" / "training.png")
     metrics = {}
     if trainer.is_global_zero:
-        metrics = evaluate_model(model, val_data, out=run, console=console, device=_device(settings.hardware))
+        device = _device(settings.hardware)
+        metrics = evaluate_model(model, val_data, out=run, console=console, device=device, per_keypoint=False)
+        shown = val_data.subset(range(min(12, len(val_data))))
+        predictions = Predictor(model, device).predict_annotations(shown)
+        write_sheet(shown, predictions, run / "figures" / "validation.png")
         console.print(f"\nThe run is in [bold]{run}[/bold]: model/, metrics.json, figures/, logs/, config.yaml")
     return TrainResult(run, metrics)
 
