@@ -21,7 +21,9 @@ from punctum.cli_train import parse_train
 from punctum.data import read
 from punctum.model import KeypointModel
 from punctum.settings import TrainSettings
-from punctum.train import build_model, load_config, train, with_measured_budget
+from punctum.train import build_model, load_config, train
+from punctum.training import budget
+from punctum.training.budget import with_measured_budget
 
 
 def settings_of(scenes: Path, out: Path, tiny: list[str], *more: str) -> TrainSettings:
@@ -155,7 +157,10 @@ def test_a_budget_sets_the_epochs(
     settings = settings_of(scenes, tmp_path, tiny, "--budget", "1")
     data = read(scenes / "train.json")
     model = build_model(settings, data)
-    monkeypatch.setattr(training, "_seconds_per_step", lambda *_: (0.75, 1.0))
+    monkeypatch.setattr(budget, "seconds_per_step", lambda *_: (0.75, 1.0))
+    several = replace(settings, hardware=replace(settings.hardware, devices=2))
+    with pytest.raises(ValueError, match="measured on one device"):
+        with_measured_budget(several, model, data, data, training.Console(quiet=True))
     # 24 images: 3 steps of 0.75 s, and 3 validation batches at a third of that: 3 s an epoch, of 0.95 * 60 - 1 s.
     assert with_measured_budget(settings, model, data, data, training.Console(quiet=True)).max_epochs == 18
 
@@ -165,7 +170,7 @@ def test_a_budget_is_really_measured(scenes: Path, tiny: list[str], tmp_path: Pa
     data = read(scenes / "train.json")
     model = build_model(settings, data)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    step, start = training._seconds_per_step(settings, model, data)
+    step, start = budget.seconds_per_step(settings, model, data)
     assert 1e-4 < step < 60
     assert start > 0
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

@@ -1,0 +1,74 @@
+"""Where training runs, and in what precision."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from punctum.settings import HardwareSettings
+
+
+def is_main_process() -> bool:
+    """Whether this process prints and writes: the first of those that Lightning, torchrun or SLURM started."""
+    ranks = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "NODE_RANK")
+    return all(os.environ.get(name, "0") == "0" for name in ranks)
+
+
+def device_of(hardware: HardwareSettings) -> torch.device:
+    """The device that this process computes on."""
+    if hardware.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return torch.device("cuda")
+    if hardware.accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def computes_in_bf16(device: torch.device) -> bool:
+    """Whether the hardware multiplies bfloat16 itself: where it does not, emulation is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
+        found = torch.cpu.get_capabilities()
+        return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+    return False
+
+
+def is_single_device(hardware: HardwareSettings) -> bool:
+    """Whether one process on one device does it all."""
+    if hardware.devices == "auto":
+        count = torch.cuda.device_count() if device_of(hardware).type == "cuda" else 1
+    else:
+        count = int(hardware.devices)
+    return count == 1 and hardware.num_nodes == 1
+
+
+def precision_of(hardware: HardwareSettings) -> str:
+    """Lightning's word for the precision."""
+    wanted = hardware.precision
+    if wanted == "auto":
+        wanted = "bf16" if computes_in_bf16(device_of(hardware)) else "32"
+    return {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[wanted]
+
+
+def autocast_type(hardware: HardwareSettings) -> torch.dtype:
+    """What automatic mixed precision computes in."""
+    return torch.float16 if hardware.precision == "16" else torch.bfloat16
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Without Lightning's hints: they speak of arguments that a user of punctum does not have."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning.*")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

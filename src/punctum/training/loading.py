@@ -1,0 +1,31 @@
+"""Batches for training and validation."""
+
+import os
+
+import torch
+from torch.utils.data import DataLoader
+
+from punctum.data import Annotations, EpochSampler, KeypointDataset, collate
+from punctum.settings import TrainSettings
+
+
+def build_loader(
+    data: Annotations, settings: TrainSettings, *, training: bool, rank: int = 0, world_size: int = 1
+) -> DataLoader:
+    """Batches of crops: shuffled and varied for training, plain for validation."""
+    augmentation = settings.augmentation if training else None
+    dataset = KeypointDataset(data, settings.crop, augmentation, seed=settings.seed)
+    sampler = EpochSampler(len(dataset), settings.seed, shuffle=training, rank=rank, world_size=world_size)
+    workers = settings.hardware.workers
+    workers = min(8, (os.cpu_count() or 2) - 1) if workers < 0 else workers
+    return DataLoader(
+        dataset,
+        batch_size=settings.batch_size,
+        sampler=sampler,
+        collate_fn=collate,
+        num_workers=workers if training else min(workers, 1),
+        persistent_workers=training and workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        # A last batch of one picture would make batch normalization divide by nothing.
+        drop_last=training and len(dataset) // world_size > settings.batch_size,
+    )
