@@ -4,13 +4,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from punctum.data import read
+from punctum.data import Augmentation, read
 from punctum.data.crop import CropSettings
 from punctum.data.synthetic import write_scenes
 from punctum.evaluate import evaluate
 from punctum.overlays import write_sheet
 from punctum.predict_files import predict_files
-from punctum.settings import TrainSettings
+from punctum.settings import OptimizerSettings, TrainSettings
 from punctum.train import train
 
 TRAIN_SCENES, TEST_SCENES, EPOCHS = 1500, 300, 14
@@ -43,8 +43,11 @@ def demo(out: str | Path = "demo", *, seed: int = 0, console: Console | None = N
             data=str(train_file),
             out=str(run),
             val_fraction=0.05,
-            backbone={"name": "resnet18", "output_stride": 8, "width": 0.25},
+            backbone={"name": "resnet18", "width": 0.25, "neck": "deconv"},
             crop=CropSettings(region="image"),
+            augmentation=Augmentation(rotation=10.0, scale=0.1),
+            optimizer=OptimizerSettings(lr=4e-3),
+            batch_size=16,
             max_epochs=EPOCHS,
             seed=seed,
         ),

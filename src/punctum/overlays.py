@@ -31,13 +31,12 @@ def view_labels(annotations: Annotations, i: int, *, flip: bool = False) -> Pict
 
 
 def view_prediction(annotations: Annotations, i: int, prediction: ImagePrediction) -> Picture:
-    """Instance i with its prediction, two-sigma ellipses, and the labels as crosses."""
+    """Instance i with its prediction, and the labels as crosses."""
     crop, matrix = _view(annotations, i)
     return draw_points(
         crop,
         _moved(prediction.keypoints, matrix),
         annotations.schema,
-        covariance=_spread(prediction, matrix),
         truth=_moved(annotations.keypoints[i], matrix),
     )
 
@@ -52,12 +51,19 @@ def write_sheet(
     return write_png(path, contact_sheet(cells, columns, titles))
 
 
-def draw_instances(image: Picture, predictions: Sequence[ImagePrediction], schema: Schema) -> Picture:
-    """A whole picture, enlarged until it is legible, with all its instances."""
+def draw_instances(
+    image: Picture, predictions: Sequence[ImagePrediction], schema: Schema, *, ellipses: bool = False
+) -> Picture:
+    """A whole picture, enlarged until it is legible, with all its instances.
+
+    Ellipses, at two sigma, show the heatmaps' spread. It is not calibrated: a regularizer that asks for a sigma of
+    one cell gets it, however small the errors are.
+    """
     picture, matrix = enlarge(image)
     for p in predictions:
         points = _moved(p.keypoints, matrix)
-        picture = draw_points(picture, points, schema, covariance=_spread(p, matrix), score=p.score, scale=1)
+        spread = _spread(p, matrix) if ellipses else None
+        picture = draw_points(picture, points, schema, covariance=spread, score=p.score, scale=1)
     return picture
 
 

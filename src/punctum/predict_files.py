@@ -24,6 +24,7 @@ def predict_files(
     out: Path,
     *,
     draw: str | Path | None = None,
+    ellipses: bool = False,
     batch_size: int = 32,
     device: str | torch.device | None = None,
     console: Console | None = None,
@@ -35,6 +36,7 @@ def predict_files(
         images: pictures, folders of pictures, or annotation files, whose pictures and boxes are taken.
         out: .csv (a row per point) or .json.
         draw: folder for overlays.
+        ellipses: draw the heatmaps' spread, at two sigma; it is not calibrated.
         batch_size: pictures at a time.
         device: where to compute.
         console: where to report; None is silent.
@@ -70,7 +72,7 @@ def predict_files(
     console.print(f"{len(predictions)} instances, coordinates: {out}")
     if draw is not None:
         paths = [*pictures, *(path for a in annotated for path in a.images)]
-        n = draw_predictions(predictor, predictions, paths, Path(draw))
+        n = draw_predictions(predictor, predictions, paths, Path(draw), ellipses=ellipses)
         console.print(f"{n} drawings: {draw}")
     return predictions
 
@@ -96,7 +98,12 @@ def gather(given: Sequence[str | Path]) -> tuple[list[Path], list[Annotations]]:
 
 
 def draw_predictions(
-    predictor: Predictor, predictions: Sequence[ImagePrediction], paths: Sequence[Path], folder: Path
+    predictor: Predictor,
+    predictions: Sequence[ImagePrediction],
+    paths: Sequence[Path],
+    folder: Path,
+    *,
+    ellipses: bool = False,
 ) -> int:
     """One drawing per picture, all its instances on it; returns how many."""
     by_picture: dict[Path, list[ImagePrediction]] = {}
@@ -105,7 +112,7 @@ def draw_predictions(
     taken: set[str] = set()
     for path, instances in by_picture.items():
         image = (to_unit(read_image(path), predictor.crop.intensity) * 255).astype(np.uint8)
-        picture = draw_instances(image, instances, predictor.schema)
+        picture = draw_instances(image, instances, predictor.schema, ellipses=ellipses)
         write_png(folder / _free_name(path.stem, taken), picture)
     return len(by_picture)
 
