@@ -36,6 +36,7 @@ HEADS = {
 }
 # Faces and filmed mice are upright and of one size: the paper's augmentation is for people in any pose.
 ALIGNED = ["--augmentation.rotation", "15", "--augmentation.scale", "0.15"]
+QUARTER = ["--backbone.width", "0.25"]
 COMMON = ["--hardware.workers", "0", "--hardware.accelerator", "cpu"]
 
 

@@ -132,9 +132,7 @@ def _predict(args: list[str], console: Console) -> None:
     )
     parser.add_argument("--out", required=True, help="file for the coordinates: .csv or .json")
     parser.add_argument("--draw", help="folder for the pictures with their points drawn in")
-    parser.add_argument(
-        "--ellipses", action="store_true", help="draw the heatmaps' spread (not calibrated), two sigma"
-    )
+    parser.add_argument("--ellipses", action="store_true", help="draw the heatmaps' spread, not calibrated")
     parser.add_argument("--batch_size", type=int, default=32, help="pictures at a time (default: %(default)s)")
     parser.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
     given = parser.parse_args(_dashes(args))
