@@ -54,17 +54,7 @@ class Task:
 TASKS = {
     "helen": Task(
         folds=1,
-        train=[
-            "--input-size",
-            "96",
-            "--crop.region",
-            "image",
-            "--backbone.width",
-            "0.25",
-            "--max-epochs",
-            "80",
-            *ALIGNED,
-        ],
+        train=["--input-size", "96", "--crop.region", "image", *QUARTER, "--max-epochs", "70", *ALIGNED],
         evaluate=["--normalizer", "keypoints:p37,p46"],
         figures={"NME %": ("nme", "value"), "median px": ("epe_px", "median"), "p95 px": ("epe_px", "p95")},
         scale={"NME %": 100},
@@ -82,17 +72,7 @@ TASKS = {
     ),
     "mirrormouse": Task(
         folds=5,
-        train=[
-            "--input-size",
-            "128",
-            "--backbone.width",
-            "0.25",
-            "--max-epochs",
-            "100",
-            "--batch-size",
-            "16",
-            *ALIGNED,
-        ],
+        train=["--input-size", "128", *QUARTER, "--max-epochs", "100", "--batch-size", "16", *ALIGNED],
         evaluate=["--normalizer", "pixels", "--thresholds", "5,10"],
         figures={"median px": ("epe_px", "median"), "mean px": ("epe_px", "mean"), "p95 px": ("epe_px", "p95")},
     ),
