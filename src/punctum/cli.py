@@ -37,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(command: Command, args: list[str]) -> int:
     """A mistake of the user's becomes one message; PUNCTUM_TRACEBACK=1 shows where it was found."""
     errors = Console(stderr=True, soft_wrap=True)
+    # Before torch is imported: its threads shall sleep while they wait, not keep other programs off the cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         # Not a terminal, a log file say: rich would take 80 columns and break tables and lines.
         command(args, Console() if sys.stdout.isatty() else Console(width=120))

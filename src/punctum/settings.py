@@ -44,7 +44,7 @@ class HardwareSettings:
         strategy: auto, ddp, fsdp, ...
         precision: 32, bf16 or 16 (automatic mixed precision); auto is bf16 where the hardware computes in it.
         sync_batchnorm: normalize over the batches of all devices.
-        workers: processes that load images; -1: one fewer than there are cores, at most 8.
+        workers: processes that load images; -1: up to 8 beside a GPU, a quarter of the cores beside the CPU.
     """
 
     accelerator: str = "auto"

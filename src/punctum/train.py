@@ -27,7 +27,7 @@ from punctum.registry import options_of
 from punctum.settings import TrainSettings
 from punctum.training.budget import with_measured_budget
 from punctum.training.callbacks import build_callbacks
-from punctum.training.hardware import device_of, is_main_process, precision_of, quiet_libraries
+from punctum.training.hardware import device_of, is_main_process, own_cores, precision_of, quiet_libraries
 from punctum.training.loading import build_loader
 from punctum.training.module import TrainingModule
 
@@ -59,8 +59,13 @@ def train(settings: TrainSettings, *, resume: bool = False, console: Console | N
         TrainResult(run=PosixPath('runs/first'), metrics={...})
     """
     console = console if console and is_main_process() else Console(quiet=True)
+    _check_run_folder(Path(settings.out), resume)
+    with own_cores(settings.hardware):
+        return _train(settings, resume, console)
+
+
+def _train(settings: TrainSettings, resume: bool, console: Console) -> TrainResult:
     run = Path(settings.out)
-    _check_run_folder(run, resume)
     with quiet_libraries():
         L.seed_everything(settings.seed, verbose=False)
     train_data, val_data = load_data(settings, console)

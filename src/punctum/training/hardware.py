@@ -45,6 +45,27 @@ def is_single_device(hardware: HardwareSettings) -> bool:
     return count == 1 and hardware.num_nodes == 1
 
 
+def worker_count(hardware: HardwareSettings) -> int:
+    """Processes that load images: as many as a GPU can use, but few where the CPU has to train as well."""
+    if hardware.workers >= 0:
+        return hardware.workers
+    cores = os.cpu_count() or 1
+    return min(4, max(1, cores // 4)) if device_of(hardware).type == "cpu" else min(8, max(1, cores - 1))
+
+
+@contextmanager
+def own_cores(hardware: HardwareSettings) -> Iterator[None]:
+    """On the CPU, as many threads as the loading processes leave cores: OpenMP's threads wait by spinning, and on a
+    core that they share with a loader they made training ten times slower. OMP_NUM_THREADS has the last word."""
+    before = torch.get_num_threads()
+    if device_of(hardware).type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) - worker_count(hardware)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def precision_of(hardware: HardwareSettings) -> str:
     """Lightning's word for the precision."""
     wanted = hardware.precision

@@ -1,12 +1,11 @@
 """Batches for training and validation."""
 
-import os
-
 import torch
 from torch.utils.data import DataLoader
 
 from punctum.data import Annotations, EpochSampler, KeypointDataset, collate
 from punctum.settings import TrainSettings
+from punctum.training.hardware import worker_count
 
 
 def build_loader(
@@ -16,8 +15,7 @@ def build_loader(
     augmentation = settings.augmentation if training else None
     dataset = KeypointDataset(data, settings.crop, augmentation, seed=settings.seed)
     sampler = EpochSampler(len(dataset), settings.seed, shuffle=training, rank=rank, world_size=world_size)
-    workers = settings.hardware.workers
-    workers = min(8, (os.cpu_count() or 2) - 1) if workers < 0 else workers
+    workers = worker_count(settings.hardware)
     return DataLoader(
         dataset,
         batch_size=settings.batch_size,
