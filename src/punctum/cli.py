@@ -10,6 +10,8 @@ from typing import Any
 
 from rich.console import Console
 
+from punctum.cli_words import underscored
+
 # A verb's function imports what it needs when it runs, so that `punctum --help` answers at once.
 Command = Callable[[list[str], Console], None]
 
@@ -74,7 +76,7 @@ def _check(args: list[str], console: Console) -> None:
     parser.add_argument("--images", help="folder of the images, where it cannot be told from the annotations")
     parser.add_argument("--out", default="check", help="folder for the pictures (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the sample that is drawn (default: %(default)s)")
-    given = parser.parse_args(_dashes(args))
+    given = parser.parse_args(underscored(args))
     from punctum.check import check
 
     check(given.data, images=given.images, out=given.out, seed=given.seed, console=console)
@@ -107,7 +109,7 @@ def _evaluate(args: list[str], console: Console) -> None:
     parser.add_argument("--spacing", type=float, help="millimetres per pixel: errors in mm too")
     parser.add_argument("--out", help="folder for metrics.json (default: the run folder)")
     parser.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
-    given = parser.parse_args(_dashes(args))
+    given = parser.parse_args(underscored(args))
     from punctum.evaluate import Protocol, evaluate
 
     protocol = Protocol(normalizer=given.normalizer, min_length=given.min_length, spacing=given.spacing)
@@ -137,7 +139,7 @@ def _predict(args: list[str], console: Console) -> None:
     parser.add_argument("--ellipses", action="store_true", help="draw the heatmaps' spread, not calibrated")
     parser.add_argument("--batch_size", type=int, default=32, help="pictures at a time (default: %(default)s)")
     parser.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
-    given = parser.parse_args(_dashes(args))
+    given = parser.parse_args(underscored(args))
     from punctum.predict_files import predict_files
 
     predict_files(
@@ -156,14 +158,14 @@ def _demo(args: list[str], console: Console) -> None:
     parser = _parser("demo", "Make scenes, train on them, evaluate, predict, draw: the whole way in three minutes.")
     parser.add_argument("--out", default="demo", help="folder for everything (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of scenes and training (default: %(default)s)")
-    given = parser.parse_args(_dashes(args))
+    given = parser.parse_args(underscored(args))
     from punctum.demo import demo
 
     demo(given.out, seed=given.seed, console=console)
 
 
 def _info(args: list[str], console: Console) -> None:
-    _parser("info", "Versions, devices, heads and backbones.").parse_args(_dashes(args))
+    _parser("info", "Versions, devices, heads and backbones.").parse_args(underscored(args))
     from punctum.info import print_info
 
     print_info(console)
@@ -183,22 +185,6 @@ def _parser(verb: str, description: str) -> Any:
     from jsonargparse import ArgumentParser
 
     return ArgumentParser(prog=f"punctum {verb}", description=description)
-
-
-def _dashes(args: Sequence[str]) -> list[str]:
-    """Options with underscores, however they were typed: --max-epochs=5 is --max_epochs=5.
-
-    Example:
-        >>> _dashes(["--max-epochs=5", "--out", "my-run"])
-        ['--max_epochs=5', '--out', 'my-run']
-    """
-    normal = []
-    for arg in args:
-        name, equals, value = arg.partition("=")
-        if name.startswith("--"):
-            name = "--" + name[2:].replace("-", "_")
-        normal.append(name + equals + value)
-    return normal
 
 
 def _numbers(text: str, option: str) -> tuple[float, ...]:

@@ -8,16 +8,8 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from punctum import backbones, heads
-from punctum.cli import _dashes
+from punctum.cli_words import aliased, config_first, square_size, underscored, value_of
 from punctum.settings import TrainSettings
-
-# Short for what is typed most.
-ALIASES = {
-    "--head": "--head.name",
-    "--backbone": "--backbone.name",
-    "--lr": "--optimizer.lr",
-    "--input_size": "--crop.input_size",
-}
 
 
 def parse_train(args: Sequence[str]) -> tuple[TrainSettings, bool]:
@@ -26,10 +18,9 @@ def parse_train(args: Sequence[str]) -> tuple[TrainSettings, bool]:
     What is typed wins over `--config`, and later words over earlier ones; `--resume` starts from the run's own
     config.yaml and accepts no other settings than those it was started with, hardware excepted.
     """
-    words = [_alias(word) for word in _dashes(args)]
-    words = _config_first(_square_size(words))
+    words = config_first(square_size(aliased(underscored(args))))
     resume = "--resume" in words
-    if resume and (out := _value_of(words, "--out")) and (Path(out) / "config.yaml").is_file():
+    if resume and (out := value_of(words, "--out")) and (Path(out) / "config.yaml").is_file():
         words = ["--config", str(Path(out) / "config.yaml"), *words]
     parser = build_parser(*(_chosen(words, part) for part in ("head", "backbone")))
     given = parser.parse_args(words)
@@ -72,8 +63,8 @@ def build_parser(head: str, backbone: str) -> ArgumentParser:
 
 def _chosen(words: Sequence[str], part: str) -> str:
     """The head's or backbone's name: from the command line, else from the last config, else the default."""
-    name = _value_of(words, f"--{part}.name")
-    config = _value_of(words, "--config")
+    name = value_of(words, f"--{part}.name")
+    config = value_of(words, "--config")
     if name is None and config is not None and Path(config).is_file():
         try:
             values = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
@@ -96,50 +87,6 @@ def _check_unchanged(settings: TrainSettings) -> None:
     ]
     if changed:
         raise ValueError(f"a resumed run keeps the settings in {path}: {'; '.join(changed)}")
-
-
-def _alias(word: str) -> str:
-    name, equals, value = word.partition("=")
-    return ALIASES.get(name, name) + equals + value
-
-
-def _square_size(words: Sequence[str]) -> list[str]:
-    """`--crop.input_size 128` for (128, 128), `192x256` for height 192 and width 256."""
-    result = list(words)
-    for i, word in enumerate(result):
-        name, equals, value = word.partition("=")
-        if name == "--crop.input_size":
-            at = i if equals else i + 1
-            text = value if equals else result[at] if at < len(result) else ""
-            sides = text.lower().split("x")
-            if all(side.isdigit() for side in sides) and len(sides) in (1, 2):
-                pair = f"[{sides[0]}, {sides[-1]}]"
-                result[at] = f"{name}={pair}" if equals else pair
-    return result
-
-
-def _config_first(words: Sequence[str]) -> list[str]:
-    """`--config FILE` before everything else: what stands later wins, and what is typed shall."""
-    first: list[str] = []
-    rest: list[str] = []
-    upcoming = iter(words)
-    for word in upcoming:
-        if word == "--config":
-            first += [word, *([value] if (value := next(upcoming, None)) is not None else [])]
-        else:
-            (first if word.startswith("--config=") else rest).append(word)
-    return [*first, *rest]
-
-
-def _value_of(words: Sequence[str], option: str) -> str | None:
-    """The last value given for an option, without parsing the rest."""
-    found = None
-    for i, word in enumerate(words):
-        if word == option and i + 1 < len(words):
-            found = words[i + 1]
-        elif word.startswith(option + "="):
-            found = word.partition("=")[2]
-    return found
 
 
 def _plain(given: Namespace) -> dict[str, Any]:
