@@ -15,6 +15,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 demo: $(STAMP)
+	rm -rf demo
 	$(BIN)/punctum demo --out demo
 
 test: $(STAMP)

@@ -8,7 +8,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from punctum import backbones, heads
-from punctum.cli_words import aliased, config_first, square_size, underscored, value_of
+from punctum.cli_words import ALIASES, aliased, config_first, square_size, underscored, value_of
 from punctum.settings import TrainSettings
 
 
@@ -42,7 +42,8 @@ def build_parser(head: str, backbone: str) -> ArgumentParser:
         usage="punctum train DATA --out RUN [options]; `punctum train --help` lists them",
         description="Train a model on annotated images; the run folder holds the model and its accuracy.",
         epilog=f"Heads: {', '.join(heads.available())}. Backbones: {', '.join(backbones.available())}. The options "
-        "under head and backbone are those of the chosen ones. Dashes and underscores are the same.",
+        "under head and backbone are those of the chosen ones. Dashes and underscores are the same. "
+        f"Short: {', '.join(f'{short} for {option}' for short, option in ALIASES.items())}.",
     )
     parser.add_argument(
         "annotations", nargs="?", metavar="data", help="COCO keypoints JSON, DeepLabCut csv, or a folder with one"
