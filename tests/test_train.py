@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from processes import environment
 from punctum import train as training
 from punctum.cli_train import parse_train
-from punctum.data import read
+from punctum.data import check_images, read
 from punctum.model import KeypointModel
 from punctum.settings import TrainSettings
 from punctum.train import build_model, load_config, train
@@ -156,7 +156,7 @@ def test_a_budget_sets_the_epochs(
 ) -> None:
     settings = settings_of(scenes, tmp_path, tiny, "--budget", "1")
     data = read(scenes / "train.json")
-    model = build_model(settings, data)
+    model = build_model(settings, data, check_images(data))
     monkeypatch.setattr(budget, "seconds_per_step", lambda *_: (0.75, 1.0))
     several = replace(settings, hardware=replace(settings.hardware, devices=2))
     with pytest.raises(ValueError, match="measured on one device"):
@@ -168,7 +168,7 @@ def test_a_budget_sets_the_epochs(
 def test_a_budget_is_really_measured(scenes: Path, tiny: list[str], tmp_path: Path) -> None:
     settings = settings_of(scenes, tmp_path, tiny)
     data = read(scenes / "train.json")
-    model = build_model(settings, data)
+    model = build_model(settings, data, check_images(data))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     step, start = budget.seconds_per_step(settings, model, data)
     assert 1e-4 < step < 60
@@ -220,7 +220,8 @@ def test_instances_without_points_are_left_out_and_counted(scenes: Path, tmp_pat
     (scenes / "empty.json").write_text(json.dumps(content))
     console = training.Console(record=True, width=200, file=(tmp_path / "log").open("w"))
     settings = TrainSettings(str(scenes / "empty.json"), str(tmp_path / "run"))
-    train_data, val_data = training.load_data(settings, console)
+    train_data, val_data, sizes = training.load_data(settings, console)
+    assert sizes.tolist() == [[64, 64]] * len(train_data)
     assert len(train_data) + len(val_data) == 23
     assert "1 instance" in console.export_text()
     console.file.close()

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 import yaml
 from lightning.pytorch.loggers import TensorBoardLogger
+from numpy.typing import NDArray
 from rich.console import Console
 
 from punctum import backbones, heads
-from punctum.data import Annotations, check_images, inspect, read, split
+from punctum.data import Annotations, inspect, read, split
 from punctum.data.augment import flip_notes
 from punctum.data.places import mean_coords
 from punctum.draw import training_curves
@@ -68,9 +69,9 @@ def _train(settings: TrainSettings, resume: bool, console: Console) -> TrainResu
     run = Path(settings.out)
     with quiet_libraries():
         L.seed_everything(settings.seed, verbose=False)
-    train_data, val_data = load_data(settings, console)
+    train_data, val_data, sizes = load_data(settings, console)
     settings = resolve(settings, train_data)
-    model = build_model(settings, train_data, pretrained=not resume)
+    model = build_model(settings, train_data, sizes, pretrained=not resume)
     if settings.budget is not None and not resume:
         settings = with_measured_budget(settings, model, train_data, val_data, console)
     if is_main_process() and not resume:
@@ -119,8 +120,11 @@ def load_config(run: Path) -> TrainSettings:
         raise ValueError(f"{path} is not the configuration of a run: {error}") from error
 
 
-def load_data(settings: TrainSettings, console: Console) -> tuple[Annotations, Annotations]:
-    """Training and validation annotations, checked; every mistake is found before any training."""
+def load_data(settings: TrainSettings, console: Console) -> tuple[Annotations, Annotations, NDArray[np.int64]]:
+    """Training and validation annotations, checked, and the (H, W) of the training images.
+
+    Every image is decoded once here, so that every mistake is found before any training.
+    """
     data = read(settings.data, settings.images)
     if settings.val is None:
         train_data, val_data = split(data, settings.val_fraction, settings.seed)
@@ -131,12 +135,15 @@ def load_data(settings: TrainSettings, console: Console) -> tuple[Annotations, A
                 f"{settings.val} names other keypoints than {settings.data}: "
                 f"{', '.join(val_data.schema.names)} against {', '.join(train_data.schema.names)}"
             )
-    for kind, part in (("training", train_data), ("validation", val_data)):
-        console.print(f"{kind}: {len(part)} instances on {len(set(part.images))} images, {part.source}")
-        print_notes(inspect(part, settings.crop.intensity).notes, console)
+    parts = {"training": train_data, "validation": val_data}
+    found = {part: inspect(data, settings.crop.intensity) for part, data in parts.items()}
+    for part, inspection in found.items():
+        data = parts[part]
+        console.print(f"{part}: {len(data)} instances on {len(set(data.images))} images, {data.source}")
+        print_notes(inspection.notes, console)
     if settings.augmentation.flip:
         print_notes(flip_notes(train_data.schema), console)
-    return train_data, val_data
+    return train_data, val_data, found["training"].sizes
 
 
 def resolve(settings: TrainSettings, train_data: Annotations) -> TrainSettings:
@@ -155,11 +162,13 @@ def _defaults(classes: Mapping[str, type], chosen: Mapping[str, Any]) -> dict[st
     return {name: parameter.default for name, parameter in known.items()}
 
 
-def build_model(settings: TrainSettings, train_data: Annotations, *, pretrained: bool = True) -> KeypointModel:
+def build_model(
+    settings: TrainSettings, train_data: Annotations, sizes: NDArray[np.int64], *, pretrained: bool = True
+) -> KeypointModel:
     """The untrained network, which also learns where each keypoint lies on average."""
     crop = settings.to_dict()["crop"]
     size = crop.pop("input_size")
-    places = mean_coords(train_data, check_images(train_data, settings.crop.intensity), settings.crop)
+    places = mean_coords(train_data, sizes, settings.crop)
     config = ModelConfig(
         schema=train_data.schema,
         input_size=(size[0], size[1]),
