@@ -17,7 +17,7 @@ def test_errors_put_there_are_found(scenes: Path) -> None:
     sizes = np.full((len(annotations), 2), 64)
     metrics = measure(keypoints, annotations, sizes, Protocol("pixels", (4.9, 5.1)))
     n, first = int(annotations.labelled.sum()), int(annotations.labelled[:, 0].sum())
-    assert metrics["n_points"] == n
+    assert metrics["n"] == n
     assert metrics["epe_px"]["mean"] == pytest.approx(5 * first / n)
     assert metrics["pck"]["4.9"]["value"] == pytest.approx(1 - first / n)
     assert metrics["pck"]["5.1"]["value"] == pytest.approx(1.0)

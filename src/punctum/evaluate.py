@@ -188,7 +188,7 @@ def _constant_points(model: KeypointModel, points: Points) -> NDArray[np.float64
 def _print_table(metrics: dict[str, Any], console: Console) -> None:
     """The figures a user asks for first: over all points, beside the constant predictor, then per keypoint."""
     console.print(
-        f"\n{metrics['n_points']} points, {metrics['n_instances']} instances, {metrics['n_images']} images; "
+        f"\n{metrics['n']} points, {metrics['n_instances']} instances, {metrics['n_images']} images; "
         f"normalizer {metrics['normalizer']}"
     )
     print_notes(metrics["notes"], console)

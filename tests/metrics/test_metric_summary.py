@@ -53,7 +53,7 @@ def test_numbers_agree_with_loops():
             instances.append(sum(ratios) / len(ratios))
     assert summary["n_images"] == 30
     assert summary["n_instances"] == 60
-    assert summary["n_points"] == len(errors)
+    assert summary["n"] == len(errors)
     assert summary["epe_px"]["mean"] == pytest.approx(sum(errors) / len(errors))
     assert summary["pck"]["0.5"]["value"] == pytest.approx(sum(r <= 0.5 for r in relative) / len(relative))
     assert summary["pck_auc"]["value"] == pytest.approx(sum(max(0, 1 - r / 0.5) for r in relative) / len(relative))

@@ -76,9 +76,9 @@ def summarize(
     millimetres = None if spacing is None else distances(preds, target, visible, spacing, names=names)
     resampling: dict[str, Any] = {"n": n_resamples, "seed": seed}
     return {
+        "n": int(visible.sum()),
         "n_images": image_ids.unique().numel(),
         "n_instances": len(preds),
-        "n_points": int(visible.sum()),
         "left_out": _left_out(visible, lengths, normalizer),
         "normalizer": str(normalizer),
         "intervals": {
