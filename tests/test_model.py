@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,8 @@ def test_config_survives_json() -> None:
         ({"backbone": "resnet18"}, 'backbone must be {"name"'),
         ({"preprocessing": {"path": Path("x")}}, "preprocessing must be plain JSON"),
         ({"mean_coords": [[float("nan"), 0.0]] * 3}, "mean_coords must be plain JSON with finite numbers"),
-        ({"mean_coords": [[0.0, 0.0]] * 2}, "mean_coords must be 3 places of 2 numbers"),
+        ({"mean_coords": [[0.0, 0.0]] * 2}, "mean_coords must be 3 places"),
+        ({"mean_coords": [[0.0, 0.0], [0.0, 0.0], [0.0]]}, "mean_coords must be 3 places"),
     ],
 )
 def test_config_refuses(changes: dict[str, Any], message: str) -> None:
@@ -231,7 +233,7 @@ class TwoStages(Backbone):
     def feature_size(self, input_size: tuple[int, ...]) -> tuple[int, ...]:
         return input_size
 
-    def forward(self, images: Tensor) -> list[Tensor]:
+    def forward(self, images: Tensor, feedback: Sequence[Callable[[Tensor], Tensor]] = ()) -> list[Tensor]:
         return list(self.conv(images).split(4, dim=1))
 
 
@@ -286,3 +288,9 @@ def test_building_and_loading_need_no_training_stack(tmp_path: Path) -> None:
         f"KeypointModel.load({str(tmp_path)!r})(torch.zeros(1, 3, 40, 56))"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(p for p in sys.path if p)})
+
+
+def test_a_network_of_several_stages_refuses_a_head_without_heatmaps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("punctum.backbones.build", lambda name: TwoStages())
+    with pytest.raises(ValueError, match="'fully_connected' has none"):
+        KeypointModel(config("fully_connected", input_size=(8, 8), backbone={"name": "two_stages"}))

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,9 +61,10 @@ class ModelConfig:
         for what, part in (("backbone", self.backbone), ("head", self.head)):
             if not isinstance(part, dict) or not isinstance(part.get("name"), str):
                 raise ValueError(f'{what} must be {{"name": ..., options}}, got {part!r}')
-        wanted = (len(self.schema.names), len(self.input_size))
-        if self.mean_coords is not None and [len(p) for p in self.mean_coords] != [wanted[1]] * wanted[0]:
-            raise ValueError(f"mean_coords must be {wanted[0]} places of {wanted[1]} numbers, got {self.mean_coords}")
+        k, places = len(self.schema.names), self.mean_coords
+        # Of 1, 2 or 3 numbers: a network may look at a picture and find depths, one number per point.
+        if places is not None and (len(places) != k or len({len(p) for p in places}) != 1):
+            raise ValueError(f"mean_coords must be {k} places of as many numbers each, got {places}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -117,33 +118,41 @@ class KeypointModel(nn.Module):
         self.config = config
         options = config.backbone if pretrained else {k: v for k, v in config.backbone.items() if k != "weights"}
         self.backbone = backbones.build(**options)
+        self.backbone.connect(len(config.schema.names))
         size, num_keypoints = self.backbone.feature_size(config.input_size), len(config.schema.names)
         self.heads = nn.ModuleList(
             heads.build(in_channels=self.backbone.channels, num_keypoints=num_keypoints, size=size, **config.head)
             for _ in range(self.backbone.num_stages)
         )
+        if self.backbone.num_stages > 1 and type(self._heads()[0]).logits is heads.Head.logits:
+            raise ValueError(
+                f"backbone {config.backbone['name']!r} feeds each stage's heatmaps back into the next, and head "
+                f"{config.head['name']!r} has none: choose a head with heatmaps, or a backbone of one stage"
+            )
         shape = (1, -1, *([1] * len(config.input_size)))
         self.image_mean: Tensor
         self.image_std: Tensor
-        self.register_buffer("image_mean", torch.tensor(IMAGE_MEAN).reshape(shape))
-        self.register_buffer("image_std", torch.tensor(IMAGE_STD).reshape(shape))
+        self.register_buffer("image_mean", _per_channel(IMAGE_MEAN, self.backbone.in_channels).reshape(shape))
+        self.register_buffer("image_std", _per_channel(IMAGE_STD, self.backbone.in_channels).reshape(shape))
 
     def forward(self, images: Tensor) -> list[Any]:
         """Each stage's raw output: what `losses` and `decode` take.
 
         Args:
-            images: (B, 3, H, W), RGB in [0, 1], floating. Another size than the config's is fine where the
-                head allows it.
+            images: (B, C, *input_size), in [0, 1], floating; C is the backbone's: 3 for RGB. Another size than
+                the config's is fine where the head allows it.
         Raises:
             ValueError: the images have another shape or type.
         """
-        if images.ndim != 2 + len(self.config.input_size) or images.shape[1] != 3 or not images.is_floating_point():
+        channels, dims = self.backbone.in_channels, len(self.config.input_size)
+        if images.ndim != 2 + dims or images.shape[1] != channels or not images.is_floating_point():
             size = ", ".join(map(str, self.config.input_size))
             raise ValueError(
-                f"images must be floating, RGB in [0, 1], of shape (B, 3, {size}); "
-                f"got {images.dtype} of shape {tuple(images.shape)}"
+                f"images must be floating, {'RGB ' if channels == 3 else ''}in [0, 1], of shape "
+                f"(B, {channels}, {size}); got {images.dtype} of shape {tuple(images.shape)}"
             )
-        features = self.backbone((images - self.image_mean) / self.image_std)
+        normalized = (images - self.image_mean) / self.image_std
+        features = self.backbone(normalized, [head.logits for head in self._heads()])
         return [head(feature) for head, feature in zip(self.heads, features, strict=True)]
 
     def losses(self, outputs: list[Any], target: Target) -> dict[str, Tensor]:
@@ -153,6 +162,10 @@ class KeypointModel(nn.Module):
             for term, values in head.losses(output, target).items():
                 totals[term] = totals[term] + values if term in totals else values
         return totals
+
+    def counts(self, target: Target) -> Tensor:
+        """(B, K) bool: the points whose losses count."""
+        return self._heads()[-1].counts(target)
 
     def decode(self, outputs: list[Any]) -> Prediction:
         """What the last stage says."""
@@ -196,6 +209,12 @@ class KeypointModel(nn.Module):
 
     def _heads(self) -> list[heads.Head]:
         return [head for head in self.heads if isinstance(head, heads.Head)]
+
+
+def _per_channel(values: Sequence[float], channels: int) -> Tensor:
+    """The values where there are as many channels, else their mean for each: one channel is gray."""
+    tensor = torch.tensor(values)
+    return tensor if len(values) == channels else tensor.mean().repeat(channels)
 
 
 def _read_description(folder: Path) -> ModelConfig:

@@ -128,6 +128,7 @@ def test_visible_means_labelled_in_the_image_and_in_the_crop(tmp_path: Path) -> 
     annotations.keypoints[0] = [[np.nan, np.nan], [-0.5, 99.5], [60, 99.6]]  # the last in the black bar
     whole = KeypointDataset(annotations, CropSettings(region="image"))[0]
     assert whole.visible.tolist() == [[False, True, False]]
+    assert whole.absent.tolist() == [[False, False, True]], "an unlabelled point may be anywhere"
     annotations.visibility[0] = 2
     annotations.keypoints[0] = [[20, 20], [90, 80], [19, 20]]  # the box is 20 to 90, 20 to 80
     boxed = KeypointDataset(annotations, CropSettings((60, 70), padding=1.0))[0]

@@ -1,6 +1,7 @@
 """What every backbone agrees on."""
 
 import abc
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -17,6 +18,9 @@ class Backbone(nn.Module, abc.ABC):
 
     name: ClassVar[str]
 
+    in_channels: int = 3
+    """Channels of the images it takes: 3 for RGB."""
+
     channels: int
     """Channels C of every feature map it returns."""
 
@@ -27,6 +31,18 @@ class Backbone(nn.Module, abc.ABC):
     def feature_size(self, input_size: tuple[int, ...]) -> tuple[int, ...]:
         """Spatial size of the features for images of this size, without running anything."""
 
+    def connect(self, num_keypoints: int) -> None:
+        """Called once, before training or loading: how many heatmaps each stage's head will feed back.
+
+        A network of one stage has no use for it.
+        """
+
     @abc.abstractmethod
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Features (B, C, *S), one per stage, of normalized images (B, 3, *input_size)."""
+    def forward(self, images: Tensor, feedback: Sequence[Callable[[Tensor], Tensor]] = ()) -> list[Tensor]:
+        """Features (B, C, *S), one per stage, of normalized images.
+
+        Args:
+            images: (B, in_channels, *input_size).
+            feedback: one function per stage, from that stage's features to its head's logits (B, K, *S): a
+                network of several stages feeds them into the next one. The last is not called.
+        """

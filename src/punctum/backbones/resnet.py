@@ -1,6 +1,7 @@
 """ResNet without its classifier, at a stride of one's choice."""
 
 import abc
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal, final, get_args
 
 from torch import Tensor, nn
@@ -173,7 +174,7 @@ class ResNet(Backbone):
         scale = 1 if self.neck is None else self.neck.scale
         return tuple(-(-n // self.output_stride) * scale for n in input_size)
 
-    def forward(self, images: Tensor) -> list[Tensor]:
+    def forward(self, images: Tensor, feedback: Sequence[Callable[[Tensor], Tensor]] = ()) -> list[Tensor]:
         """One feature map (B, channels, *feature_size)."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))

@@ -68,6 +68,7 @@ class Batch:
         images: (B, 3, H, W) float32 in [0, 1], RGB.
         coords: (B, K, D), normalized in the crop; anything where not visible.
         visible: (B, K) bool: labelled, and inside both image and crop.
+        absent: (B, K) bool: labelled, and outside image or crop: known not to be in the picture.
         to_image: (B, D + 1, D + 1) homogeneous: normalized crop coordinates to original-image pixels.
         ids: (B,) int64, positions in the `Annotations` that the batch was drawn from.
     """
@@ -75,6 +76,7 @@ class Batch:
     images: Tensor
     coords: Tensor
     visible: Tensor
+    absent: Tensor
     to_image: Tensor
     ids: Tensor
 

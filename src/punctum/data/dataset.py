@@ -68,6 +68,7 @@ class KeypointDataset(Dataset[Batch]):
             images=torch.from_numpy(pixels)[None],
             coords=to_normalized(placed, self.crop.input_size).float()[None],
             visible=torch.from_numpy(seen)[None],
+            absent=torch.from_numpy(visible & ~seen)[None],
             to_image=torch.from_numpy(to_image_matrix(matrix, self.crop.input_size))[None],
             ids=torch.tensor([i]),
         )
@@ -98,6 +99,7 @@ def collate(samples: Sequence[Batch]) -> Batch:
         images=torch.cat([s.images for s in samples]),
         coords=torch.cat([s.coords for s in samples]),
         visible=torch.cat([s.visible for s in samples]),
+        absent=torch.cat([s.absent for s in samples]),
         to_image=torch.cat([s.to_image for s in samples]),
         ids=torch.cat([s.ids for s in samples]),
     )

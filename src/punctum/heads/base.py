@@ -21,8 +21,10 @@ class Target:
     Args:
         coords: (B, K, D), normalized in the crop; anything, NaN included, where not visible.
         visible: (B, K) bool.
+        absent: (B, K) bool: known not to be in the picture, which is more than not visible: an unlabelled point
+            may be anywhere. None: nothing is known. A visible point is never absent.
     Raises:
-        ValueError: shapes do not fit, or `visible` is not bool.
+        ValueError: shapes do not fit, or `visible` or `absent` is not bool.
     Example:
         >>> Target(torch.tensor([[[torch.nan, 0.5]]]), torch.tensor([[False]])).coords
         tensor([[[0., 0.]]])
@@ -30,8 +32,18 @@ class Target:
 
     coords: Tensor
     visible: Tensor
+    absent: Tensor | None = None
 
     def __post_init__(self) -> None:
+        if self.absent is None:
+            object.__setattr__(self, "absent", torch.zeros_like(self.visible))
+        elif self.absent.dtype != torch.bool or self.absent.shape != self.visible.shape:
+            raise ValueError(
+                f"absent must be bool of shape {tuple(self.visible.shape)}, "
+                f"got {self.absent.dtype} {tuple(self.absent.shape)}"
+            )
+        else:
+            object.__setattr__(self, "absent", self.absent & ~self.visible)
         if self.visible.dtype != torch.bool or self.coords.shape[:-1] != self.visible.shape:
             raise ValueError(
                 f"visible must be bool of shape {tuple(self.coords.shape[:-1])}, "
@@ -81,8 +93,12 @@ class Head(nn.Module, abc.ABC):
     def losses(self, output: Any, target: Target) -> dict[str, Tensor]:
         """Every loss term by name, each (B, K) and already weighted: their sum is what is minimized.
 
-        Values at points that are not visible are finite, and the caller's mask leaves them out.
+        Values at points that do not count are finite, and the caller's mask leaves them out.
         """
+
+    def counts(self, target: Target) -> Tensor:
+        """(B, K) bool: the points whose losses count. A head that learns from absent points adds them."""
+        return target.visible
 
     @abc.abstractmethod
     def decode(self, output: Any) -> Prediction:

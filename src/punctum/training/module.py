@@ -40,9 +40,9 @@ class TrainingModule(L.LightningModule):
     def loss_terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Any]:
         """The loss to minimize, each term's average, and the network's outputs."""
         outputs = self.model(batch.images)
-        target = Target(batch.coords, batch.visible)
-        terms = self.model.losses(outputs, target)
-        averages = {name: average_loss(term, target.visible) for name, term in terms.items()}
+        target = Target(batch.coords, batch.visible, batch.absent)
+        terms, counts = self.model.losses(outputs, target), self.model.counts(target)
+        averages = {name: average_loss(term, counts) for name, term in terms.items()}
         return torch.stack(list(averages.values())).sum(), averages, outputs
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
