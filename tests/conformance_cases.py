@@ -105,14 +105,15 @@ def trained(case: HeadCase, steps: int = 150) -> tuple[Head, Tensor, Target, lis
     One for all tests of a case: they must not change it.
     """
     head, target = case.build(), case.target()
-    features, optimizer = bumps(target.coords, case.size), torch.optim.Adam(head.parameters(), lr=0.2)
-    history = []
+    features, optimizer = bumps(target.coords, case.size), torch.optim.Adam(head.parameters(), lr=0.05)
+    schedule, history = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.02, steps), []
     for step in range(steps):
         head.set_progress(step / steps)
         optimizer.zero_grad()
         loss = total(head.losses(head(features), target), head.counts(target))
         loss.backward()
         optimizer.step()
+        schedule.step()
         history.append(loss.item())
     return head.eval(), features, target, history
 
@@ -130,14 +131,16 @@ class Decoder(nn.Module):
 
 
 class Trainer(nn.Module):
-    """Forward and losses in one, as they are compiled."""
+    """All that a head computes, in one, as it is compiled."""
 
     def __init__(self, head: Head) -> None:
         super().__init__()
         self.head = head
 
-    def forward(self, features: Tensor, coords: Tensor, visible: Tensor) -> dict[str, Tensor]:
-        return self.head.losses(self.head(features), Target(coords, visible))
+    def forward(self, features: Tensor, coords: Tensor, visible: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        output, target = self.head(features), Target(coords, visible)
+        prediction = self.head.decode(output)
+        return prediction.coords, prediction.score, self.head.losses(output, target)
 
 
 @contextmanager

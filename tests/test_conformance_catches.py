@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,16 @@ def extent_between_centres(head: Head, coords: Tensor) -> Tensor:
     return coords * cells / (cells - 1)
 
 
+def wrong_way_within_a_cell(head: Head, output: Tensor) -> Prediction:
+    """A sub-pixel step with its sign turned round."""
+    right = Sound.decode(head, output)
+    return Prediction(2 * ops.argmax(output) - right.coords, right.score)
+
+
+def noisy(head: Head, output: Tensor, target: Target) -> dict[str, Tensor]:
+    return {"l1": l1(head, output + torch.randn_like(output), target)}
+
+
 def initialised(extra: Callable[[Head], None]) -> Callable[..., None]:
     """The constructor, and one thing more."""
 
@@ -126,11 +136,10 @@ class Fault:
     methods: dict[str, Any]
     caught_by: list[str]
     dims: int = 2
-    arguments: dict[str, Any] = field(default_factory=dict)
 
 
-def fault(*caught_by: str, dims: int = 2, arguments: dict[str, Any] | None = None, **methods: Any) -> Fault:
-    return Fault(methods, list(caught_by), dims, arguments or {})
+def fault(*caught_by: str, dims: int = 2, **methods: Any) -> Fault:
+    return Fault(methods, list(caught_by), dims)
 
 
 NO_SIZE = initialised(lambda head: None)
@@ -157,15 +166,11 @@ FAULTS = {
         "test_follows_a_step_along_every_axis",
         "test_maps_may_be_one_cell_thin",
         dims=3,
-        arguments={"cells": 1.0, "tolerance": 0.1},
         __init__=NO_SIZE,
         decode=moved(extent_between_centres),
     ),
-    "whole_cells_only": fault(
-        "test_follows_a_step_along_every_axis",
-        arguments={"cells": 0.4, "tolerance": 0.2},
-        decode=lambda head, output: Prediction(ops.argmax(output), Sound.decode(head, output).score),
-    ),
+    "wrong_way_within_a_cell": fault("test_part_of_a_step_leads_between_its_ends", decode=wrong_way_within_a_cell),
+    "noisy": fault("test_noise_is_for_training_alone", losses=noisy),
     "score_above_one": fault(
         "test_prediction_has_the_shapes_types_and_ranges_of_the_contract",
         decode=lambda head, output: Prediction(ops.soft_argmax(output), 2 + ops.soft_argmax(output)[..., 0]),
@@ -210,15 +215,10 @@ def promises() -> dict[str, Callable[..., None]]:
     return {name: test for suite in suites for name, test in inspect.getmembers(suite) if name.startswith("test_")}
 
 
-def run(promise: str, case: HeadCase, folder: Path, arguments: dict[str, Any]) -> None:
-    """One test of the suite, with whatever it asks for: its parameters' last values unless others are given."""
+def run(promise: str, case: HeadCase, folder: Path) -> None:
+    """One test of the suite, with whatever it asks for: of its parameters the last values."""
     test = promises()[promise]
-    given = {"tmp_path": folder, **arguments}
-    for mark in getattr(test, "pytestmark", []):
-        names, values = mark.args
-        names = [names] if isinstance(names, str) else names
-        value = values[-1] if len(names) > 1 else (values[-1],)
-        given = {**dict(zip(names, value, strict=True)), **given}
+    given = {"tmp_path": folder, **{mark.args[0]: mark.args[1][-1] for mark in getattr(test, "pytestmark", [])}}
     wanted = inspect.signature(test).parameters.keys() & given.keys()
     test(case, **{name: given[name] for name in wanted})
 
@@ -229,7 +229,7 @@ def test_a_sound_head_passes(
     promise: str, size: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(heads, "_found", lambda: {"sound": Sound})
-    run(promise, HeadCase("sound", size), tmp_path, {})
+    run(promise, HeadCase("sound", size), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_a_broken_promise_is_caught(name: str, promise: str, tmp_path: Path, mon
     monkeypatch.setattr(heads, "_found", lambda: {name: broken})
     # Some break in the middle of torch instead of failing an assertion: a pytest failure is neither.
     with pytest.raises((AssertionError, RuntimeError, pytest.fail.Exception)):
-        run(promise, HeadCase(name, SIZES[FAULTS[name].dims - 1]), tmp_path, FAULTS[name].arguments)
+        run(promise, HeadCase(name, SIZES[FAULTS[name].dims - 1]), tmp_path)
 
 
 def test_no_promise_goes_untried() -> None:
