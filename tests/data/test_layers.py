@@ -152,9 +152,9 @@ def test_a_window_is_mirrored_about_its_own_middle() -> None:
 
 
 def test_shrinking_averages_rows() -> None:
-    image = np.random.default_rng(0).random((60, 5, 1)).astype(np.float32)
+    image = np.random.default_rng(0).random((60, 5, 3)).astype(np.float32)
     found = cut(image, window_of((60, 5), (20, 5)), (20, 5))
-    np.testing.assert_allclose(found, image.reshape(20, 3, 5, 1).mean(1), atol=1e-5)
+    np.testing.assert_allclose(found, image.reshape(20, 3, 5, 3).mean(1), atol=1e-5)
 
 
 def test_nothing_changes_where_nothing_is_asked() -> None:

@@ -188,9 +188,8 @@ def scans_of(annotations: Annotations) -> list[range]:
     columns = np.rint(annotations.boxes[:, 0] + 0.5).astype(np.int64)
     starts = np.flatnonzero(columns == 0).tolist()
     scans = [range(a, b) for a, b in zip(starts, [*starts[1:], len(annotations)], strict=True)]
-    broken = (
-        not len(annotations) or (columns != np.concatenate([np.arange(len(s)) for s in scans] or [columns])).any()
-    )
+    expected = np.concatenate([np.arange(len(scan)) for scan in scans]) if scans else np.empty(0, np.int64)
+    broken = not scans or not np.array_equal(columns, expected)
     if broken or any(len({annotations.images[i] for i in (s.start, s.stop - 1)}) > 1 for s in scans):
         raise ValueError(f"{annotations.source}: the columns of each scan must all be there, in order")
     return scans
