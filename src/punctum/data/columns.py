@@ -1,5 +1,6 @@
 """Scans as training samples: a window of columns, each column's depths, and one affine for both."""
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -187,7 +188,7 @@ def scans_of(annotations: Annotations) -> list[range]:
     """
     columns = np.rint(annotations.boxes[:, 0] + 0.5).astype(np.int64)
     starts = np.flatnonzero(columns == 0).tolist()
-    scans = [range(a, b) for a, b in zip(starts, [*starts[1:], len(annotations)], strict=True)]
+    scans = [range(a, b) for a, b in itertools.pairwise([*starts, len(annotations)])]
     expected = np.concatenate([np.arange(len(scan)) for scan in scans]) if scans else np.empty(0, np.int64)
     broken = not scans or not np.array_equal(columns, expected)
     if broken or any(len({annotations.images[i] for i in (s.start, s.stop - 1)}) > 1 for s in scans):
