@@ -106,7 +106,7 @@ def _evaluate(args: list[str], console: Console) -> None:
     )
     parser.add_argument("--thresholds", help="of PCK, in units of the normalizer (default: 0.05,0.1,0.2,0.5)")
     parser.add_argument("--min_length", type=float, default=0.0, help="leave out shorter normalizers, px")
-    parser.add_argument("--spacing", type=float, help="millimetres per pixel: errors in mm too")
+    parser.add_argument("--spacing", type=float, help="millimetres per pixel: errors in mm too (default: the data's)")
     parser.add_argument("--out", help="folder for metrics.json (default: the run folder)")
     parser.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
     given = parser.parse_args(underscored(args))
@@ -137,6 +137,7 @@ def _predict(args: list[str], console: Console) -> None:
     parser.add_argument("--out", required=True, help="file for the coordinates: .csv or .json")
     parser.add_argument("--draw", help="folder for the pictures with their points drawn in")
     parser.add_argument("--ellipses", action="store_true", help="draw the heatmaps' spread, not calibrated")
+    parser.add_argument("--spacing", help="X,Y,Z: millimetres per voxel, for volumes whose files do not say it")
     parser.add_argument("--batch_size", type=int, default=32, help="pictures at a time (default: %(default)s)")
     parser.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
     given = parser.parse_args(underscored(args))
@@ -148,6 +149,7 @@ def _predict(args: list[str], console: Console) -> None:
         Path(given.out),
         draw=given.draw,
         ellipses=given.ellipses,
+        spacing=None if given.spacing is None else _numbers(given.spacing, "--spacing"),
         batch_size=given.batch_size,
         device=given.device,
         console=console,

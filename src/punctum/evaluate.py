@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
+from torch import Tensor
 
 from punctum.data import Annotations, inspect, read
 from punctum.files import write_text
@@ -33,7 +34,7 @@ class Protocol:
             those two points); None: bbox where every instance has a box, else image.
         thresholds: of PCK, in units of the normalizer.
         min_length: leave out (and count) instances whose normalizer is shorter than this many pixels.
-        spacing: millimetres per pixel, for errors in mm.
+        spacing: millimetres per pixel, for errors in mm; None: what the annotations say.
         seed: of the bootstrap.
     """
 
@@ -103,12 +104,14 @@ def evaluate_model(
     notes = inspect(annotations).notes
     predictor = Predictor(model, device)
     with count(console, "evaluating", len(annotations)) as advance:
-        points = predictor.points(annotations.images, list(annotations.boxes), on_batch=advance)
+        points = predictor.points(
+            annotations.images, list(annotations.boxes), on_batch=advance, spacing=annotations.spacing
+        )
     metrics = measure(points.keypoints, annotations, points.image_sizes, protocol)
     constant = _constant_points(model, points)
     if constant is not None:
         judged = measure(constant, annotations, points.image_sizes, protocol)
-        metrics["constant_predictor"] = {k: judged[k] for k in ("epe_px", "pck", "nme") if k in judged}
+        metrics["constant_predictor"] = {k: judged[k] for k in ("epe_px", "pck", "nme", "mre_mm") if k in judged}
     metrics = {"data": str(annotations.source), "notes": list(notes), **metrics}
     _print_table(metrics, console)
     if per_keypoint:
@@ -146,9 +149,16 @@ def measure(
         lengths=lengths,
         thresholds=protocol.thresholds,
         image_ids=torch.from_numpy(image_numbers(annotations.images)),
-        spacing=None if protocol.spacing is None else [protocol.spacing] * 2,
+        spacing=_spacing(annotations, protocol),
         seed=protocol.seed,
     )
+
+
+def _spacing(annotations: Annotations, protocol: Protocol) -> Tensor | None:
+    """Millimetres per pixel, (N, D): what the protocol says, else what the annotations do."""
+    if protocol.spacing is not None:
+        return torch.full((len(annotations), annotations.dims), protocol.spacing, dtype=torch.float64)
+    return None if annotations.spacing is None else torch.from_numpy(annotations.spacing)
 
 
 def image_numbers(images: Sequence[Path]) -> NDArray[np.int64]:
@@ -198,6 +208,12 @@ def _print_table(metrics: dict[str, Any], console: Console) -> None:
         interval = metrics["epe_px"]["interval_95"].get(name)
         row = [metrics["epe_px"][name], interval, constant.get("epe_px", {}).get(name)]
         table.add_row(f"error {name}, px", *(_number(v, ".2f") for v in row))
+    if "mre_mm" in metrics:
+        mre, base = metrics["mre_mm"], constant.get("mre_mm", {}).get("value")
+        table.add_row("error mean, mm", *(_number(v, ".2f") for v in (mre["value"], mre["interval_95"], base)))
+        for threshold, rate in metrics["sdr_mm"].items():
+            shares = (_number(rate[key], ".2%") for key in ("value", "interval_95"))
+            table.add_row(f"SDR@{threshold} mm, %", *shares, "-")
     if "nme" in metrics:
         nme = metrics["nme"]
         table.add_row(

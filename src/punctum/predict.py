@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from punctum.data import Annotations
 from punctum.data.crop import CropSettings, crop_image, crop_matrix, to_image_matrix
-from punctum.data.images import read_image
+from punctum.data.volumes import as_volume, is_volume, read_picture, read_spacing
 from punctum.files import write_text
 from punctum.model import KeypointModel
 from punctum.ops import transform_covariance, transform_points
@@ -24,19 +25,21 @@ from punctum.schema import Schema
 
 Picture = str | Path | NDArray[Any]
 Box = Sequence[float]
+Spacing = Sequence[float] | NDArray[np.float64]
+AXES = "xyz"
 
 
 @dataclass(frozen=True, eq=False)
 class ImagePrediction:
-    """The points of one instance, in original-image pixels; (0, 0) is the centre of the top-left pixel.
+    """The points of one instance, in original-image pixels or voxels; 0 is the centre of the first one.
 
     Args:
         image: the picture's path as it was given, or `array N`.
         instance: what tells several instances of a picture apart; empty for whole pictures.
         names: K keypoint names.
-        keypoints: (K, 2) float64 as (x, y).
+        keypoints: (K, D) float64 as (x, y[, z]).
         score: (K,) in [0, 1].
-        covariance: (K, 2, 2) in pixels squared, or None where the head knows no spread.
+        covariance: (K, D, D) in pixels squared, or None where the head knows no spread.
     """
 
     image: str
@@ -49,8 +52,8 @@ class ImagePrediction:
 
 @dataclass(frozen=True, eq=False)
 class Points:
-    """N instances as arrays: keypoints (N, K, 2), score (N, K), covariance (N, K, 2, 2) or None, the map from
-    normalized crop coordinates to pixels (N, 3, 3), and the pictures' sizes (N, 2) as (height, width)."""
+    """N instances as arrays: keypoints (N, K, D), score (N, K), covariance (N, K, D, D) or None, the map from
+    normalized crop coordinates to pixels (N, D + 1, D + 1), and the pictures' sizes (N, D) as (H, W) or (D, H, W)."""
 
     keypoints: NDArray[np.float64]
     score: NDArray[np.float64]
@@ -75,20 +78,28 @@ class Predictor:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = model.to(self.device).eval()
         self.batch_size = batch_size
-        height, width = model.config.input_size
-        self.crop = CropSettings(input_size=(height, width), **model.config.preprocessing)
+        self.crop = CropSettings(input_size=model.config.input_size, **model.config.preprocessing)
 
     @property
     def schema(self) -> Schema:
         """The keypoints that the model finds."""
         return self.model.config.schema
 
-    def predict(self, images: Sequence[Picture], boxes: Sequence[Box | None] | None = None) -> list[ImagePrediction]:
+    def predict(
+        self,
+        images: Sequence[Picture],
+        boxes: Sequence[Box | None] | None = None,
+        *,
+        spacing: Sequence[Spacing | None] | None = None,
+    ) -> list[ImagePrediction]:
         """Find the keypoints in each picture.
 
         Args:
-            images: paths, or arrays (H, W), (H, W, 3) or (H, W, 4) of uint8, uint16, or float in [0, 1]; RGB.
-            boxes: one (x, y, width, height) per picture in its pixels, or None for the whole picture.
+            images: paths, or arrays (H, W), (H, W, 3) or (H, W, 4) of uint8, uint16, or float in [0, 1]; RGB. For a
+                model of volumes: paths of `.npy` or `.npz` files, or arrays (D, H, W).
+            boxes: one (x, y[, z], width, height[, depth]) per picture in its pixels, or None for the whole picture.
+            spacing: of volumes, millimetres per voxel as (x, y, z), one per volume. None: what the `.npz` file
+                says, else as long on every axis.
         Returns:
             One prediction per picture, in the same order.
         Raises:
@@ -96,15 +107,16 @@ class Predictor:
         """
         if isinstance(images, (str, Path, np.ndarray)):
             raise ValueError("predict takes a list of pictures: put a single one in brackets")
-        if boxes is not None and len(boxes) != len(images):
-            raise ValueError(f"{len(images)} pictures but {len(boxes)} boxes")
+        for word, given in (("boxes", boxes), ("spacings", spacing)):
+            if given is not None and len(given) != len(images):
+                raise ValueError(f"{len(images)} pictures but {len(given)} {word}")
         names = [f"array {i}" if isinstance(p, np.ndarray) else str(p) for i, p in enumerate(images)]
-        points = self.points(images, boxes or [None] * len(images))
+        points = self.points(images, boxes or [None] * len(images), spacing=spacing)
         return _as_predictions(points, names, [""] * len(names), self.schema.names)
 
     def predict_annotations(self, annotations: Annotations) -> list[ImagePrediction]:
         """Find the keypoints of every annotated instance, from its picture and box; its labels are not used."""
-        points = self.points(annotations.images, list(annotations.boxes))
+        points = self.points(annotations.images, list(annotations.boxes), spacing=annotations.spacing)
         return _as_predictions(points, annotations.image_names, annotations.ids, self.schema.names)
 
     def points(
@@ -112,16 +124,18 @@ class Predictor:
         images: Sequence[Picture],
         boxes: Sequence[Box | NDArray[np.float64] | None],
         on_batch: Callable[[int], object] | None = None,
+        spacing: Sequence[Spacing | None] | NDArray[np.float64] | None = None,
     ) -> Points:
         """The same as arrays; `on_batch(n)` is called when n more pictures are done."""
         parts = []
-        for crops, to_image, sizes in self._batches(images, boxes):
+        for crops, to_image, sizes in self._batches(images, boxes, spacing):
             parts.append((*self._forward(crops, to_image), to_image.numpy(), sizes))
             if on_batch is not None:
                 on_batch(len(sizes))
         if not parts:
-            empty = np.zeros((0, len(self.schema.names), 2))
-            return Points(empty, empty[..., 0], None, np.zeros((0, 3, 3)), np.zeros((0, 2), dtype=np.int64))
+            dims = len(self.crop.input_size)
+            empty, no_map = np.zeros((0, len(self.schema.names), dims)), np.zeros((0, dims + 1, dims + 1))
+            return Points(empty, empty[..., 0], None, no_map, np.zeros((0, dims), dtype=np.int64))
         keypoints, scores, spreads, matrices, image_sizes = map(list, zip(*parts, strict=True))
         return Points(
             keypoints=np.concatenate(keypoints),
@@ -140,15 +154,19 @@ class Predictor:
         return keypoints.numpy(), prediction.score.numpy(), covariance
 
     def _batches(
-        self, images: Sequence[Picture], boxes: Sequence[Box | NDArray[np.float64] | None]
+        self,
+        images: Sequence[Picture],
+        boxes: Sequence[Box | NDArray[np.float64] | None],
+        spacing: Sequence[Spacing | None] | NDArray[np.float64] | None,
     ) -> Iterator[tuple[Tensor, Tensor, NDArray[np.int64]]]:
         """Crops, their maps to pixels and the pictures' sizes; the next batch loads while one is computed."""
         starts = range(0, len(images), self.batch_size)
+        lengths: Sequence[Any] | NDArray[np.float64] = [None] * len(images) if spacing is None else spacing
         with ThreadPoolExecutor(max_workers=4) as pool:
 
             def submit(start: int) -> list[Any]:
                 stop = min(start + self.batch_size, len(images))
-                return [pool.submit(self._load, images[i], boxes[i], i) for i in range(start, stop)]
+                return [pool.submit(self._load, images[i], boxes[i], lengths[i], i) for i in range(start, stop)]
 
             upcoming = submit(0) if images else []
             for start in starts:
@@ -157,13 +175,30 @@ class Predictor:
                 yield torch.stack(crops), torch.stack(matrices), np.array(sizes, dtype=np.int64)
 
     def _load(
-        self, picture: Picture, box: Box | NDArray[np.float64] | None, index: int
-    ) -> tuple[Tensor, Tensor, tuple[int, int]]:
-        image = _as_rgb(picture, index) if isinstance(picture, np.ndarray) else read_image(picture)
-        size = (image.shape[0], image.shape[1])
-        matrix = crop_matrix(None if box is None else np.asarray(box, dtype=np.float64), size, self.crop)
+        self, picture: Picture, box: Box | NDArray[np.float64] | None, spacing: Spacing | None, index: int
+    ) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+        image = self._pixels(picture, index)
+        size = image.shape[:-1]
+        if spacing is None and isinstance(picture, (str, Path)) and is_volume(picture):
+            spacing = read_spacing(picture)
+        length = None if spacing is None else np.asarray(spacing, dtype=np.float64)
+        region = None if box is None else np.asarray(box, dtype=np.float64)
+        matrix = crop_matrix(region, size, self.crop, spacing=length)
         crop = torch.from_numpy(crop_image(image, matrix, self.crop))
         return crop, torch.from_numpy(to_image_matrix(matrix, self.crop.input_size)), size
+
+    def _pixels(self, picture: Picture, index: int) -> NDArray[Any]:
+        """A picture as (*S, C), with as many axes as the model learned on."""
+        axes = len(self.crop.input_size)
+        if isinstance(picture, np.ndarray):
+            return _as_rgb(picture, index) if axes == 2 else as_volume(picture, f"array {index}")
+        image = read_picture(picture)
+        if image.ndim - 1 != axes:
+            kinds = {2: "images", 3: "volumes (.npy, .npz)"}
+            raise ValueError(
+                f"{picture}: the model finds points in {kinds[axes]}, this is one of the {kinds[5 - axes]}"
+            )
+        return image
 
 
 def load(run: str | Path, device: str | torch.device | None = None) -> Predictor:
@@ -204,10 +239,13 @@ def check_output(path: Path) -> None:
 def _csv_text(predictions: Sequence[ImagePrediction]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "instance", "keypoint", "x", "y", "score", "cov_xx", "cov_xy", "cov_yy"])
+    axes = AXES[: predictions[0].keypoints.shape[-1]] if predictions else AXES[:2]
+    pairs = list(itertools.combinations_with_replacement(range(len(axes)), 2))
+    spreads = [f"cov_{axes[i]}{axes[j]}" for i, j in pairs]
+    writer.writerow(["image", "instance", "keypoint", *axes, "score", *spreads])
     for p in predictions:
         for k, name in enumerate(p.names):
-            spread = ["", "", ""] if p.covariance is None else [p.covariance[k][i] for i in ((0, 0), (0, 1), (1, 1))]
+            spread = [""] * len(pairs) if p.covariance is None else [p.covariance[k][pair] for pair in pairs]
             numbers = [*p.keypoints[k], p.score[k], *spread]
             writer.writerow([p.image, p.instance, name, *(v if v == "" else f"{v:.6g}" for v in numbers)])
     return text.getvalue()
@@ -215,9 +253,9 @@ def _csv_text(predictions: Sequence[ImagePrediction]) -> str:
 
 def _json_text(predictions: Sequence[ImagePrediction]) -> str:
     def point(p: ImagePrediction, k: int) -> dict[str, Any]:
-        x, y = (round(float(v), 4) for v in p.keypoints[k])
+        place = {axis: round(float(v), 4) for axis, v in zip(AXES, p.keypoints[k], strict=False)}
         covariance = None if p.covariance is None else p.covariance[k].tolist()
-        return {"name": p.names[k], "x": x, "y": y, "score": float(p.score[k]), "covariance": covariance}
+        return {"name": p.names[k], **place, "score": float(p.score[k]), "covariance": covariance}
 
     instances = [
         {"image": p.image, "instance": p.instance, "keypoints": [point(p, k) for k in range(len(p.names))]}

@@ -1,20 +1,23 @@
 """`punctum predict`: pictures from files, coordinates and drawings to files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 
 from punctum.data import Annotations, read
-from punctum.data.images import read_image, to_unit
+from punctum.data.errors import counted
+from punctum.data.images import to_unit
+from punctum.data.volumes import VOLUME_ENDINGS, as_spacing, is_volume, read_picture, read_spacing
 from punctum.draw import write_png
-from punctum.overlays import draw_instances
+from punctum.overlays import draw_instances, draw_volume
 from punctum.predict import ImagePrediction, Predictor, check_output, load, write_predictions
 from punctum.progress import count
 
-PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", *VOLUME_ENDINGS)
 ANNOTATION_ENDINGS = (".json", ".csv")
 
 
@@ -25,6 +28,7 @@ def predict_files(
     *,
     draw: str | Path | None = None,
     ellipses: bool = False,
+    spacing: Sequence[float] | None = None,
     batch_size: int = 32,
     device: str | torch.device | None = None,
     console: Console | None = None,
@@ -33,10 +37,11 @@ def predict_files(
 
     Args:
         run: the run folder.
-        images: pictures, folders of pictures, or annotation files, whose pictures and boxes are taken.
+        images: pictures (or volumes), folders of them, or annotation files, whose pictures and boxes are taken.
         out: .csv (a row per point) or .json.
         draw: folder for overlays.
         ellipses: draw the heatmaps' spread, at two sigma; it is not calibrated.
+        spacing: millimetres per voxel as (x, y, z), for volumes whose files do not say it.
         batch_size: pictures at a time.
         device: where to compute.
         console: where to report; None is silent.
@@ -58,12 +63,13 @@ def predict_files(
             "[yellow]note[/yellow] the model learned on boxes around each instance, and pictures have none: whole "
             "pictures are taken (an annotation file instead of pictures gives boxes)"
         )
+    lengths = volume_spacings(pictures, spacing, console)
     predictions: list[ImagePrediction] = []
     total = len(pictures) + sum(len(a) for a in annotated)
     with count(console, "predicting", total) as advance:
         for start in range(0, len(pictures), 16 * batch_size):
             chunk = pictures[start : start + 16 * batch_size]
-            predictions += predictor.predict(chunk)
+            predictions += predictor.predict(chunk, spacing=[lengths.get(path) for path in chunk])
             advance(len(chunk))
         for annotations in annotated:
             predictions += predictor.predict_annotations(annotations)
@@ -72,7 +78,10 @@ def predict_files(
     console.print(f"{len(predictions)} instances, coordinates: {out}")
     if draw is not None:
         paths = [*pictures, *(path for a in annotated for path in a.images)]
-        n = draw_predictions(predictor, predictions, paths, Path(draw), ellipses=ellipses)
+        for annotations in annotated:
+            known = annotations.spacing if annotations.spacing is not None else [None] * len(annotations)
+            lengths |= zip(annotations.images, known, strict=True)
+        n = draw_predictions(predictor, predictions, paths, Path(draw), spacing=lengths, ellipses=ellipses)
         console.print(f"{n} drawings: {draw}")
     return predictions
 
@@ -97,22 +106,44 @@ def gather(given: Sequence[str | Path]) -> tuple[list[Path], list[Annotations]]:
     return pictures, annotated
 
 
+def volume_spacings(
+    pictures: Sequence[Path], spacing: Sequence[float] | None, console: Console
+) -> dict[Path, NDArray[np.float64] | None]:
+    """What each volume's own file says, else what was given; those that nobody knows are told."""
+    given = None if spacing is None else as_spacing(list(spacing))
+    lengths = {
+        path: stored if (stored := read_spacing(path)) is not None else given for path in filter(is_volume, pictures)
+    }
+    unknown = sum(length is None for length in lengths.values())
+    if unknown:
+        console.print(
+            f"[yellow]note[/yellow] {counted(unknown, 'volume')} without a spacing: voxels are taken to be as long "
+            "on every axis; --spacing X,Y,Z gives their millimetres"
+        )
+    return lengths
+
+
 def draw_predictions(
     predictor: Predictor,
     predictions: Sequence[ImagePrediction],
     paths: Sequence[Path],
     folder: Path,
     *,
+    spacing: Mapping[Path, NDArray[np.float64] | None] | None = None,
     ellipses: bool = False,
 ) -> int:
-    """One drawing per picture, all its instances on it; returns how many."""
+    """One drawing per picture, all its instances on it; returns how many. `spacing` is that of volumes."""
     by_picture: dict[Path, list[ImagePrediction]] = {}
     for path, prediction in zip(paths, predictions, strict=True):
         by_picture.setdefault(path, []).append(prediction)
     taken: set[str] = set()
     for path, instances in by_picture.items():
-        image = (to_unit(read_image(path), predictor.crop.intensity) * 255).astype(np.uint8)
-        picture = draw_instances(image, instances, predictor.schema, ellipses=ellipses)
+        if is_volume(path):
+            length = (spacing or {}).get(path)
+            picture = draw_volume(path, instances, predictor.schema, spacing=length, ellipses=ellipses)
+        else:
+            image = (to_unit(read_picture(path), predictor.crop.intensity) * 255).astype(np.uint8)
+            picture = draw_instances(image, instances, predictor.schema, ellipses=ellipses)
         write_png(folder / _free_name(path.stem, taken), picture)
     return len(by_picture)
 

@@ -125,8 +125,7 @@ class TrainSettings:
         values = dict(values)
         crop = dict(values.get("crop", {}))
         if "input_size" in crop:
-            height, width = crop["input_size"]
-            crop["input_size"] = (int(height), int(width))
+            crop["input_size"] = tuple(int(n) for n in crop["input_size"])
         values["crop"] = CropSettings(**crop)
         values["augmentation"] = Augmentation(**values.get("augmentation", {}))
         values["optimizer"] = OptimizerSettings(**values.get("optimizer", {}))

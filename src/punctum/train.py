@@ -17,6 +17,7 @@ from rich.console import Console
 from punctum import backbones, heads
 from punctum.data import Annotations, inspect, read, split
 from punctum.data.augment import flip_notes
+from punctum.data.crop import CropSettings
 from punctum.data.places import mean_coords
 from punctum.draw import training_curves
 from punctum.evaluate import evaluate_model, print_notes
@@ -31,6 +32,9 @@ from punctum.training.callbacks import build_callbacks
 from punctum.training.hardware import device_of, is_main_process, own_cores, precision_of, quiet_libraries
 from punctum.training.loading import build_loader
 from punctum.training.module import TrainingModule
+
+VOLUME_BACKBONE = "resnet3d"
+VOLUME_SIZE = (64, 64, 64)
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,9 @@ def _train(settings: TrainSettings, resume: bool, console: Console) -> TrainResu
         L.seed_everything(settings.seed, verbose=False)
     train_data, val_data, sizes = load_data(settings, console)
     settings = resolve(settings, train_data)
+    if train_data.picture_axes == 3:
+        size = " x ".join(map(str, settings.crop.input_size))
+        console.print(f"volumes: backbone {settings.backbone['name']}, input {size} voxels (depth, height, width)")
     model = build_model(settings, train_data, sizes, pretrained=not resume)
     if settings.budget is not None and not resume:
         settings = with_measured_budget(settings, model, train_data, val_data, console)
@@ -121,7 +128,7 @@ def load_config(run: Path) -> TrainSettings:
 
 
 def load_data(settings: TrainSettings, console: Console) -> tuple[Annotations, Annotations, NDArray[np.int64]]:
-    """Training and validation annotations, checked, and the (H, W) of the training images.
+    """Training and validation annotations, checked, and the sizes of the training images.
 
     Every image is decoded once here, so that every mistake is found before any training.
     """
@@ -147,13 +154,48 @@ def load_data(settings: TrainSettings, console: Console) -> tuple[Annotations, A
 
 
 def resolve(settings: TrainSettings, train_data: Annotations) -> TrainSettings:
-    """Settings with every default of the head and backbone written out, and the region that the data allow."""
+    """Settings with every default of the head and backbone written out, and what the data allow: the region, the
+    input's axes, and for volumes a backbone of volumes where none was chosen.
+
+    Raises:
+        ValueError: the chosen backbone or input size is not for pictures of this kind.
+    """
     head = {**_defaults(heads.available(), settings.head), **settings.head}
     backbone = {**_defaults(backbones.available(), settings.backbone), **settings.backbone}
-    crop = settings.crop
+    crop = replace(settings.crop, input_size=_input_size(settings.crop.input_size, train_data.picture_axes))
+    backbone = _backbone_for(train_data.picture_axes, backbone)
     if np.isnan(train_data.boxes).any(1).all():
         crop = replace(crop, region="image")
     return replace(settings, head=head, backbone=backbone, crop=crop)
+
+
+def _input_size(size: tuple[int, ...], axes: int) -> tuple[int, ...]:
+    """For volumes a cube instead of a square; instead of the default, one that a computer can hold."""
+    if axes == 3 and size == CropSettings().input_size:
+        return VOLUME_SIZE
+    if axes == 3 and len(set(size)) == 1:
+        return (size[0],) * 3
+    if len(size) != axes:
+        written = "x".join(map(str, size))
+        wanted = "volumes need one side, 64, or three, 32x64x64 (D, H, W)" if axes == 3 else "images have two sides"
+        raise ValueError(f"input_size {written}: {wanted}")
+    return size
+
+
+def _backbone_for(axes: int, backbone: dict[str, Any]) -> dict[str, Any]:
+    """The backbone, or the default one of volumes where the default one of images met them, nothing else chosen."""
+    known = backbones.available()
+    if backbone["name"] not in known or known[backbone["name"]].picture_axes == axes:
+        return backbone
+    default = TrainSettings("", "").backbone
+    if axes == 3 and backbone == {**_defaults(known, default), **default}:
+        return {"name": VOLUME_BACKBONE, **_defaults(known, {"name": VOLUME_BACKBONE})}
+    fitting = [name for name, found in known.items() if found.picture_axes == axes]
+    theirs, ours = ("images", "volumes") if axes == 3 else ("volumes", "images")
+    raise ValueError(
+        f"backbone {backbone['name']!r} takes {theirs}, and the data are {ours}: choose --backbone {fitting[0]}"
+        + (f", or one of {', '.join(fitting[1:])}" if fitting[1:] else "")
+    )
 
 
 def _defaults(classes: Mapping[str, type], chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,7 +213,7 @@ def build_model(
     places = mean_coords(train_data, sizes, settings.crop)
     config = ModelConfig(
         schema=train_data.schema,
-        input_size=(size[0], size[1]),
+        input_size=tuple(size),
         backbone=settings.backbone,
         head=settings.head,
         preprocessing=crop,
@@ -213,7 +255,7 @@ def _fit(
         train_loader = build_loader(train_data, settings, training=True, **ranks)
         val_loader = build_loader(val_data, settings, training=False, **ranks)
         total_steps = settings.max_epochs * len(train_loader)
-        if device_of(hardware).type == "cuda":
+        if device_of(hardware).type == "cuda" and train_data.picture_axes == 2:
             # Not on the CPU: there, PyTorch 2.13's backward of small strided convolutions writes out of bounds.
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         rows = tuple(f"{name} (id {i})" for name, i in zip(train_data.image_names, train_data.ids, strict=True))

@@ -24,9 +24,9 @@ class Instance:
         where: file and row, for messages: "train.json: annotation 17 (image 12.jpg)".
         image: the image's name as the file writes it.
         id: names the instance.
-        keypoints: (K, 2); NaN where unlabelled.
+        keypoints: (K, D); NaN where unlabelled.
         visibility: (K,) of 0, 1, 2.
-        box: (4,) as (x, y, width, height), or NaN.
+        box: (2 D,) as (x, y[, z], width, height[, depth]), or NaN.
     """
 
     where: str
@@ -90,7 +90,8 @@ def _notes(kept: Sequence[Instance], empty: int) -> list[str]:
         notes.append(f"{counted(empty, 'instance')} without a labelled keypoint left out")
     origin = sum(int(((i.keypoints == 0).all(-1) & (i.visibility > 0)).sum()) for i in kept)
     if origin:
-        notes.append(f"{counted(origin, 'labelled point')} exactly at (0, 0): meant as missing?")
+        zero = ", ".join("0" * kept[0].keypoints.shape[-1])
+        notes.append(f"{counted(origin, 'labelled point')} exactly at ({zero}): meant as missing?")
     unboxed = Counter(i.image for i in kept if np.isnan(i.box[0]))
     shared = sum(n > 1 for n in unboxed.values())
     if shared:

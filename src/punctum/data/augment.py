@@ -17,15 +17,17 @@ class Variation:
         flip: mirror left and right.
         scale: zoom factor.
         rotation: degrees.
-        shift: (x, y), as a fraction of the region.
-        colour: (3,), a factor per channel.
+        shift: (x, y, z), as a fraction of the region.
+        colour: (3,), a factor per channel; a single channel takes the first.
+        axis: unit vector (x, y, z) that a volume is turned about.
     """
 
     flip: bool
     scale: float
     rotation: float
-    shift: tuple[float, float]
+    shift: tuple[float, float, float]
     colour: NDArray[np.float32]
+    axis: tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Augmentation:
         flip: probability of a mirror image. Only used where the annotations have flip pairs: without them a
             mirror would teach the network that left is right.
         scale: zoom within 1 +- scale.
-        rotation: within +- rotation degrees.
+        rotation: within +- rotation degrees; of volumes, about an axis of any direction.
         shift: of the window, within +- shift of the region's width and height.
         colour: factor of each channel, within 1 +- colour.
     Raises:
@@ -71,12 +73,16 @@ class Augmentation:
         """
         chance = rng.random()
         zoom, turn, x, y, *colour = rng.uniform(-1, 1, 7)
+        # Volumes' own draws come last, so that images are varied as if there were none.
+        z, axis = rng.uniform(-1, 1), rng.normal(size=3)
+        axis /= np.linalg.norm(axis)
         return Variation(
             flip=bool(chance < self.flip),
             scale=float(1 + self.scale * zoom),
             rotation=float(self.rotation * turn) + 0.0,
-            shift=(float(self.shift * x) + 0.0, float(self.shift * y) + 0.0),
+            shift=(float(self.shift * x) + 0.0, float(self.shift * y) + 0.0, float(self.shift * z) + 0.0),
             colour=(1 + self.colour * np.array(colour)).astype(np.float32),
+            axis=(float(axis[0]), float(axis[1]), float(axis[2])),
         )
 
 

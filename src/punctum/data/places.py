@@ -14,14 +14,15 @@ def crop_coords(annotations: Annotations, sizes: NDArray[np.int64], crop: CropSe
 
     Args:
         annotations: N instances of K keypoints.
-        sizes: (N, 2) as (H, W): the images' sizes, from `inspect`.
+        sizes: (N, D) as (H, W) or (D, H, W): the images' sizes, from `inspect`.
         crop: what the network sees.
     Returns:
-        (N, K, 2), NaN where unlabelled.
+        (N, K, D), NaN where unlabelled.
     """
+    spacing = [None] * len(annotations) if annotations.spacing is None else list(annotations.spacing)
     matrices = [
-        crop_matrix(box, (int(size[0]), int(size[1])), crop)
-        for box, size in zip(annotations.boxes, sizes, strict=True)
+        crop_matrix(box, tuple(size), crop, spacing=length)
+        for box, size, length in zip(annotations.boxes, sizes.tolist(), spacing, strict=True)
     ]
     if not matrices:
         return np.zeros(annotations.keypoints.shape)
@@ -31,7 +32,7 @@ def crop_coords(annotations: Annotations, sizes: NDArray[np.int64], crop: CropSe
 
 
 def mean_coords(annotations: Annotations, sizes: NDArray[np.int64], crop: CropSettings) -> NDArray[np.float64]:
-    """Each keypoint's mean place in the crops, (K, 2) normalized: what a predictor that looks at nothing says.
+    """Each keypoint's mean place in the crops, (K, D) normalized: what a predictor that looks at nothing says.
 
     A keypoint that is never labelled is put at the centre.
     """

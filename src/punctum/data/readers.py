@@ -7,10 +7,11 @@ from punctum.data.annotations import Annotations
 from punctum.data.coco import read_coco
 from punctum.data.deeplabcut import read_deeplabcut
 from punctum.data.errors import DataError
+from punctum.data.landmarks import is_volumes_csv, read_volumes_csv, read_volumes_json
 
 Reader = Callable[[Path, Path | None], Annotations]
 
-FORMATS = "COCO keypoints JSON, DeepLabCut csv"
+FORMATS = "COCO keypoints JSON, DeepLabCut csv, landmarks of volumes in JSON or csv"
 
 
 def read(path: str | Path, images: str | Path | None = None) -> Annotations:
@@ -38,10 +39,17 @@ def _reader(source: Path) -> Reader | None:
     except OSError as error:
         raise DataError([f"{source}: cannot be read: {error.strerror or error}"]) from None
     if start[:1] in (b"{", b"["):
-        return read_coco
+        return read_volumes_json if _lists_volumes(source) else read_coco
     if start[:7].lower() == b"scorer,":
         return read_deeplabcut
+    if is_volumes_csv(start.partition(b"\n")[0].decode(errors="replace")):
+        return read_volumes_csv
     return None
+
+
+def _lists_volumes(source: Path) -> bool:
+    content = source.read_bytes()
+    return b'"volumes"' in content and b'"annotations"' not in content
 
 
 def _only_file(folder: Path) -> Path:

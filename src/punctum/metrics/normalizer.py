@@ -108,8 +108,9 @@ class Normalizer:
         Args:
             target: (N, K, D) in original-image pixels.
             visible: (N, K) bool: the point has a true place.
-            boxes: (N, 4) as (x, y, width, height) in original-image pixels, NaN where there is none; for `bbox`.
-            image_sizes: (N, 2) as (H, W) of the original images; for `image`.
+            boxes: (N, 2 D) as (x, y[, z], width, height[, depth]) in original-image pixels, NaN where there is none;
+                for `bbox`.
+            image_sizes: (N, D) as (H, W) or (D, H, W) of the original images; for `image`.
         Returns:
             (N,) float64 in pixels, NaN where there is no usable length.
         Raises:
@@ -117,11 +118,11 @@ class Normalizer:
         """
         if visible.shape != target.shape[:2]:
             raise ValueError(f"visible {tuple(visible.shape)} does not fit target {tuple(target.shape)}")
-        n = len(target)
+        n, dims = len(target), target.shape[-1]
         if self.kind == "bbox":
-            lengths = _table("boxes", boxes, n, 4)[:, 2:].amax(-1)
+            lengths = _table("boxes", boxes, n, 2 * dims)[:, dims:].amax(-1)
         elif self.kind == "image":
-            lengths = _table("image_sizes", image_sizes, n, 2).amax(-1)
+            lengths = _table("image_sizes", image_sizes, n, dims).amax(-1)
         elif self.indices is not None:
             if max(self.indices) >= target.shape[1]:
                 raise ValueError(f"target has {target.shape[1]} keypoints: too few for the normalizer {self}")
