@@ -15,6 +15,8 @@ from punctum.cli_words import underscored
 # A verb's function imports what it needs when it runs, so that `punctum --help` answers at once.
 Command = Callable[[list[str], Console], None]
 
+FLIP_TEST = "average each prediction with that of the mirrored picture"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; the process's exit code is returned, not raised."""
@@ -107,12 +109,14 @@ def _evaluate(args: list[str], console: Console) -> None:
     parser.add_argument("--thresholds", help="of PCK, in units of the normalizer (default: 0.05,0.1,0.2,0.5)")
     parser.add_argument("--min_length", type=float, default=0.0, help="leave out shorter normalizers, px")
     parser.add_argument("--spacing", type=float, help="millimetres per pixel: errors in mm too")
+    parser.add_argument("--by", help="joints, occlusion or size: measure easy, medium and hard instances apart too")
+    parser.add_argument("--flip_test", action="store_true", help=FLIP_TEST)
     parser.add_argument("--out", help="folder for metrics.json (default: the run folder)")
     parser.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
     given = parser.parse_args(underscored(args))
     from punctum.evaluate import Protocol, evaluate
 
-    protocol = Protocol(normalizer=given.normalizer, min_length=given.min_length, spacing=given.spacing)
+    protocol = Protocol(normalizer=given.normalizer, min_length=given.min_length, spacing=given.spacing, by=given.by)
     if given.thresholds is not None:
         protocol = replace(protocol, thresholds=_numbers(given.thresholds, "--thresholds"))
     evaluate(
@@ -123,6 +127,7 @@ def _evaluate(args: list[str], console: Console) -> None:
         out=given.out,
         console=console,
         device=given.device,
+        flip_test=given.flip_test,
     )
 
 
@@ -137,6 +142,7 @@ def _predict(args: list[str], console: Console) -> None:
     parser.add_argument("--out", required=True, help="file for the coordinates: .csv or .json")
     parser.add_argument("--draw", help="folder for the pictures with their points drawn in")
     parser.add_argument("--ellipses", action="store_true", help="draw the heatmaps' spread, not calibrated")
+    parser.add_argument("--flip_test", action="store_true", help=FLIP_TEST)
     parser.add_argument("--batch_size", type=int, default=32, help="pictures at a time (default: %(default)s)")
     parser.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
     given = parser.parse_args(underscored(args))
@@ -150,8 +156,22 @@ def _predict(args: list[str], console: Console) -> None:
         ellipses=given.ellipses,
         batch_size=given.batch_size,
         device=given.device,
+        flip_test=given.flip_test,
         console=console,
     )
+
+
+def _sigmas(args: list[str], console: Console) -> None:
+    parser = _parser(
+        "sigmas", "Estimate each keypoint's OKS sigma from labellings of the same images by several people."
+    )
+    parser.add_argument("data", nargs="+", help="annotations, one file for each person")
+    parser.add_argument("--images", help="folder of the images, where it cannot be told from the annotations")
+    parser.add_argument("--out", default="sigmas.json", help="file to write (default: %(default)s)")
+    given = parser.parse_args(underscored(args))
+    from punctum.sigmas import estimate
+
+    estimate(given.data, images=given.images, out=given.out, console=console)
 
 
 def _demo(args: list[str], console: Console) -> None:
@@ -176,6 +196,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "train": (_train, "train a model on annotated images"),
     "evaluate": (_evaluate, "measure a model on annotated images"),
     "predict": (_predict, "find keypoints in new images"),
+    "sigmas": (_sigmas, "how exactly people label: OKS sigmas from repeated labels"),
     "demo": (_demo, "the whole way on made-up scenes, in three minutes"),
     "info": (_info, "versions, devices, heads and backbones"),
 }

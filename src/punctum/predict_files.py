@@ -27,6 +27,7 @@ def predict_files(
     ellipses: bool = False,
     batch_size: int = 32,
     device: str | torch.device | None = None,
+    flip_test: bool = False,
     console: Console | None = None,
 ) -> list[ImagePrediction]:
     """Predict for files and write the coordinates.
@@ -39,6 +40,7 @@ def predict_files(
         ellipses: draw the heatmaps' spread, at two sigma; it is not calibrated.
         batch_size: pictures at a time.
         device: where to compute.
+        flip_test: average each prediction with that of the mirrored picture.
         console: where to report; None is silent.
     Returns:
         The predictions, in the order of the files.
@@ -51,7 +53,7 @@ def predict_files(
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     pictures, annotated = gather(images)
-    predictor = load(run, device)
+    predictor = load(run, device, flip_test=flip_test)
     predictor.batch_size = batch_size
     if pictures and predictor.crop.region == "box":
         console.print(

@@ -26,6 +26,8 @@ class Annotations:
         ids: N strings that name the instance in messages and outputs.
         source: the file that was read.
         notes: what was skipped or changed while reading, counted, one sentence each.
+        areas: (N,) float64, the file's own area of each instance in pixels squared, NaN where it gives none; None
+            where it gives none at all.
     """
 
     schema: Schema
@@ -37,6 +39,7 @@ class Annotations:
     ids: tuple[str, ...]
     source: Path
     notes: tuple[str, ...] = ()
+    areas: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -57,6 +60,7 @@ class Annotations:
             visibility=self.visibility[order],
             boxes=self.boxes[order],
             ids=tuple(self.ids[i] for i in order),
+            areas=None if self.areas is None else self.areas[order],
         )
 
 

@@ -27,6 +27,7 @@ class Instance:
         keypoints: (K, 2); NaN where unlabelled.
         visibility: (K,) of 0, 1, 2.
         box: (4,) as (x, y, width, height), or NaN.
+        area: in pixels squared, or NaN.
     """
 
     where: str
@@ -35,6 +36,7 @@ class Instance:
     keypoints: NDArray[np.float64]
     visibility: NDArray[np.int8]
     box: NDArray[np.float64]
+    area: float = np.nan
 
 
 def assemble(
@@ -63,6 +65,7 @@ def assemble(
     paths = _locate(kept, folders, source, mistakes)
     if mistakes or schema is None:
         raise DataError(mistakes)
+    areas = np.array([i.area for i in kept])
     return Annotations(
         schema=schema,
         images=tuple(paths[i.image] for i in kept),
@@ -73,6 +76,7 @@ def assemble(
         ids=tuple(i.id for i in kept),
         source=source,
         notes=(*notes, *_notes(kept, len(instances) - len(kept))),
+        areas=None if np.isnan(areas).all() else areas,
     )
 
 
