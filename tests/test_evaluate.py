@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from punctum import cli
 from punctum.data import read
 from punctum.evaluate import Protocol, by_difficulty, evaluate, image_numbers, measure
 
@@ -95,11 +96,12 @@ def test_by_difficulty_measures_each_class_alone(scenes: Path) -> None:
     assert by["easy"]["nme"]["value"] < 0.5
 
 
-def test_evaluate_by_difficulty_and_with_a_flip_test(trained: Path, scenes: Path, tmp_path: Path, cli) -> None:
+def test_evaluate_by_difficulty_and_with_a_flip_test(
+    trained: Path, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["evaluate", str(trained), str(scenes / "test.json"), "--device", "cpu"]
-    run = cli([*words, "--by", "occlusion", "--flip-test", "--out", str(tmp_path / "flip")])
-    assert run.returncode == 0, run.stderr
-    assert "by occlusion" in run.stdout
+    assert cli.main([*words, "--by", "occlusion", "--flip-test", "--out", str(tmp_path / "flip")]) == 0
+    assert "by occlusion" in capsys.readouterr().out
     flipped = json.loads((tmp_path / "flip" / "metrics.json").read_text())
     parts = [flipped["by_difficulty"][level] for level in ("easy", "medium", "hard")]
     assert sum(part["n"] for part in parts) == flipped["n"]

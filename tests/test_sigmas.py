@@ -3,13 +3,13 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
+from punctum import cli
 from punctum.data import read
 from punctum.sigmas import align, estimate
 
@@ -43,11 +43,10 @@ def person(
     return folder / name
 
 
-def test_spread_is_found_again(tmp_path: Path, cli: Callable[..., CompletedProcess[str]]) -> None:
+def test_spread_is_found_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = [person(tmp_path, f"{i}.json", i) for i in range(3)]
-    run = cli(["sigmas", *map(str, files), "--out", str(tmp_path / "sigmas.json")])
-    assert run.returncode == 0, run.stderr
-    assert "repeated labels" in run.stdout
+    assert cli.main(["sigmas", *map(str, files), "--out", str(tmp_path / "sigmas.json")]) == 0
+    assert "repeated labels" in capsys.readouterr().out
     written = json.loads((tmp_path / "sigmas.json").read_text())
     assert written["keypoints"] == NAMES
     assert written["n"] == [120, 120]
