@@ -9,6 +9,8 @@ from punctum.data.deeplabcut import read_deeplabcut
 from punctum.data.errors import DataError
 from punctum.data.images import ImageError, image_size, read_image, to_unit
 from punctum.data.inspection import Inspection, check_images, inspect
+from punctum.data.mpii import read_mpii_h5, read_mpii_json
+from punctum.data.mpii_mat import read_mpii_mat
 from punctum.data.readers import read
 
 __all__ = [
@@ -31,6 +33,9 @@ __all__ = [
     "read_coco",
     "read_deeplabcut",
     "read_image",
+    "read_mpii_h5",
+    "read_mpii_json",
+    "read_mpii_mat",
     "split",
     "to_image_matrix",
     "to_unit",

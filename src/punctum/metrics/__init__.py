@@ -11,7 +11,9 @@ from punctum.metrics.landmarks import MRE, SDR, mre, sdr
 from punctum.metrics.nme import NME, NMEResult, nme
 from punctum.metrics.normalizer import Normalizer, normalized_distances
 from punctum.metrics.pck import PCK, PCKAUC, pck, pck_auc
+from punctum.metrics.pckh import PCKh, PCKhResult, pckh
 from punctum.metrics.pooling import Result
+from punctum.metrics.ranking import rank_correlation, rank_correlation_interval
 from punctum.metrics.summary import summarize
 
 __all__ = [
@@ -23,6 +25,8 @@ __all__ = [
     "SDR",
     "NMEResult",
     "Normalizer",
+    "PCKh",
+    "PCKhResult",
     "Result",
     "bootstrap_interval",
     "distances",
@@ -33,7 +37,10 @@ __all__ = [
     "normalized_distances",
     "pck",
     "pck_auc",
+    "pckh",
     "quantile_interval",
+    "rank_correlation",
+    "rank_correlation_interval",
     "sdr",
     "summarize",
 ]
