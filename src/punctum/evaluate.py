@@ -29,8 +29,9 @@ class Protocol:
     """How errors are judged.
 
     Args:
-        normalizer: what distances are divided by: bbox, image, pixels, or keypoints:NAME,NAME (the distance of
-            those two points); None: bbox where every instance has a box, else image.
+        normalizer: what distances are divided by: bbox, image, pixels, head (what MPII's files give), or
+            keypoints:NAME,NAME (the distance of those two points); None: bbox where every instance has a box, else
+            image.
         thresholds: of PCK, in units of the normalizer.
         min_length: leave out (and count) instances whose normalizer is shorter than this many pixels.
         spacing: millimetres per pixel, for errors in mm.
@@ -104,7 +105,7 @@ def evaluate_model(
     predictor = Predictor(model, device)
     with count(console, "evaluating", len(annotations)) as advance:
         points = predictor.points(annotations.images, list(annotations.boxes), on_batch=advance)
-    metrics = measure(points.keypoints, annotations, points.image_sizes, protocol)
+    metrics = measure(points.keypoints, annotations, points.image_sizes, protocol, points.score)
     constant = _constant_points(model, points)
     if constant is not None:
         judged = measure(constant, annotations, points.image_sizes, protocol)
@@ -124,8 +125,9 @@ def measure(
     annotations: Annotations,
     image_sizes: NDArray[np.int64],
     protocol: Protocol,
+    score: NDArray[np.float64] | None = None,
 ) -> dict[str, Any]:
-    """The metrics of predicted points (N, K, 2) in pixels against the annotations' labelled ones."""
+    """The metrics of predicted points (N, K, 2) in pixels, and their scores (N, K), against the labelled ones."""
     boxed = bool(np.isfinite(annotations.boxes).all())
     normalizer = Normalizer.parse(
         protocol.normalizer or ("bbox" if boxed else "image"), annotations.schema, protocol.min_length
@@ -136,6 +138,7 @@ def measure(
         visible,
         boxes=torch.from_numpy(annotations.boxes),
         image_sizes=torch.from_numpy(image_sizes),
+        heads=None if annotations.lengths is None else torch.from_numpy(annotations.lengths),
     )
     return summarize(
         torch.from_numpy(keypoints),
@@ -147,6 +150,7 @@ def measure(
         thresholds=protocol.thresholds,
         image_ids=torch.from_numpy(image_numbers(annotations.images)),
         spacing=None if protocol.spacing is None else [protocol.spacing] * 2,
+        score=None if score is None else torch.from_numpy(score),
         seed=protocol.seed,
     )
 
@@ -207,6 +211,10 @@ def _print_table(metrics: dict[str, Any], console: Console) -> None:
     for threshold, pck in metrics["pck"].items():
         base = constant.get("pck", {}).get(threshold, {}).get("value")
         table.add_row(f"PCK@{threshold}, %", *(_number(v, ".2%") for v in (pck["value"], pck["interval_95"], base)))
+    ranked = metrics.get("score_error_correlation")
+    if ranked is not None:
+        row = [_number(ranked[key], ".3f") for key in ("value", "interval_95")]
+        table.add_row("rank correlation of score and closeness", *row, "-")
     console.print(table)
 
 

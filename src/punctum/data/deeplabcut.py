@@ -18,9 +18,7 @@ _MISSING = ("", "nan", "na", "none")
 _SHARED = "single"
 
 
-def read_deeplabcut(
-    path: str | Path, images: str | Path | None = None, *, labels_only: bool = False
-) -> Annotations:
+def read_deeplabcut(path: str | Path, images: str | Path | None = None, *, labels_only: bool = False) -> Annotations:
     """Annotations from a DeepLabCut csv, of one animal or several.
 
     Header rows are `scorer`, with several animals `individuals`, then `bodyparts` and `coords`. A row begins with its

@@ -155,9 +155,9 @@ def _unplaced(source: Path, parts: NDArray[np.float64]) -> list[str]:
 def read_mpii_json(path: str | Path, images: str | Path | None = None, *, labels_only: bool = False) -> Annotations:
     """Annotations from an `annot/*.json` of the HRNet code, which SimpleBaseline and many others share.
 
-    A list of objects, one per person, with `image`, `joints`, `joints_vis`, `center` and `scale`. Its `joints_vis` says
-    whether a joint is labelled, not whether it is hidden. `center` and `scale` are MPII's own. The file has no head
-    sizes, so PCKh cannot be measured with it.
+    A list of objects, one per person, with `image`, `joints`, `joints_vis`, `center` and `scale`. Its `joints_vis`
+    says whether a joint is labelled, not whether it is hidden. `center` and `scale` are MPII's own. The file has no
+    head sizes, so PCKh cannot be measured with it.
 
     Args:
         path: the JSON file.
@@ -201,7 +201,8 @@ def _person(row: Any, where: str, label: str, mistakes: list[str]) -> Instance |
         return None
     labelled = seen > 0
     mistakes += [
-        f"{where}: keypoint {SCHEMA.names[k]}: it is labelled, but its place {row['joints'][k]} is not two finite numbers"
+        f"{where}: keypoint {SCHEMA.names[k]}: it is labelled, but its place {row['joints'][k]} is not two finite "
+        f"numbers"
         for k in np.flatnonzero(labelled & ~np.isfinite(joints).all(1))
     ]
     centre, scale = _array(row.get("center", [-1, -1]), (2,)), _array(row.get("scale", -1), ())

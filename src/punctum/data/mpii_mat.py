@@ -20,10 +20,11 @@ HEAD_SHARE = 0.6
 def read_mpii_mat(path: str | Path, images: str | Path | None = None, *, labels_only: bool = False) -> Annotations:
     """Annotations from MPII's official MATLAB file.
 
-    The struct `RELEASE` has `annolist`, an element per image with `image.name` and `annorect`, the people: each with a
-    head box (`x1`, `y1`, `x2`, `y2`), `scale`, `objpos` and `annopoints.point` with `x`, `y`, `id` and `is_visible`.
-    Images of the test set (`img_train` 0) are skipped: their joints were never published. All people with joints
-    are taken, those in `single_person` and others. A person's id is `IMAGE:PERSON`, both counted from 1, as MATLAB does.
+    The struct `RELEASE` has `annolist`, an element per image with `image.name` and `annorect`, the people: each with
+    a head box (`x1`, `y1`, `x2`, `y2`), `scale`, `objpos` and `annopoints.point` with `x`, `y`, `id` and
+    `is_visible`. Images of the test set (`img_train` 0) are skipped: their joints were never published. All people
+    with joints are taken, those in `single_person` and others, and every joint counts that is listed. A person's id
+    is `IMAGE:PERSON`, both counted from 1, as MATLAB does.
 
     Args:
         path: the .mat file.
@@ -35,7 +36,7 @@ def read_mpii_mat(path: str | Path, images: str | Path | None = None, *, labels_
     """
     source = Path(path)
     content = read_matlab(source)
-    release = content.get("RELEASE")
+    release: Any = content.get("RELEASE")
     if not hasattr(release, "annolist"):
         found = ", ".join(name for name in content if not name.startswith("__")) or "nothing"
         raise DataError([f"{source.name}: no MPII annotations: no RELEASE.annolist in it, but {found}"])
@@ -73,7 +74,9 @@ def _person(person: Any, where: str, label: str, image: str, mistakes: list[str]
             mistakes.append(f"{where}: a point's id is {k:g}, not one of 0 to {len(SCHEMA.names) - 1}")
             continue
         if not np.isfinite([x, y]).all():
-            mistakes.append(f"{where}: keypoint {SCHEMA.names[int(k)]}: its place ({x}, {y}) is not two finite numbers")
+            mistakes.append(
+                f"{where}: keypoint {SCHEMA.names[int(k)]}: its place ({x}, {y}) is not two finite numbers"
+            )
             continue
         keypoints[int(k)] = x - FIRST_PIXEL, y - FIRST_PIXEL
         # Neck and head top have no flag, and count as visible.

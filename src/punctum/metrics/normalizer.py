@@ -55,7 +55,9 @@ class Normalizer:
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
-            raise ValueError(f"unknown normalizer {self.kind!r}: choose bbox, image, pixels, head or keypoints:NAME,NAME")
+            raise ValueError(
+                f"unknown normalizer {self.kind!r}: choose bbox, image, pixels, head or keypoints:NAME,NAME"
+            )
         if (self.kind == "keypoints") != (self.pair is not None and self.indices is not None):
             raise ValueError("the normalizer keypoints, and no other, needs two keypoints: use Normalizer.parse")
         if not 0 <= self.minimum < float("inf"):
@@ -129,7 +131,9 @@ class Normalizer:
             lengths = _table("image_sizes", image_sizes, n, 2).amax(-1)
         elif self.kind == "head":
             if heads is None:
-                raise ValueError("the normalizer head needs head sizes, which these annotations do not have (MPII does)")
+                raise ValueError(
+                    "the normalizer head needs head sizes, which these annotations do not have (MPII does)"
+                )
             lengths = _table("heads", heads[:, None], n, 1)[:, 0]
         elif self.indices is not None:
             if max(self.indices) >= target.shape[1]:

@@ -16,8 +16,7 @@ LEFT_OUT = ("pelvis", "thorax")
 GROUPS = {
     "head": ("upper_neck", "head_top"),
     **{
-        joint: (f"right_{joint}", f"left_{joint}")
-        for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+        joint: (f"right_{joint}", f"left_{joint}") for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
     },
 }
 """The columns of the benchmark's table."""
@@ -56,10 +55,10 @@ def pckh(
 
         PCKh(t) = share of points with d / (0.6 x diagonal of the head box) <= t
 
-    Pelvis and thorax do not count. The total is pooled over points; a group, such as the two wrists, is the mean of its
-    two joints' shares, as in the benchmark's table. The area is exact; the benchmark's own joins PCKh at 0, 0.01, ...,
-    0.5 by straight lines, which comes to the same within 0.01 %. HRNet's code differs in two names: what it prints as
-    "@0.1" is PCKh at 0.11, and its "Head" is head_top alone.
+    Pelvis and thorax do not count. The total is pooled over points; a group, such as the two wrists, is the mean of
+    its two joints' shares, as in the benchmark's table. The area is exact; the benchmark's own joins PCKh at 0, 0.01,
+    ..., 0.5 by straight lines, which comes to the same within 0.01 %. HRNet's code differs in two names: what it
+    prints as "@0.1" is PCKh at 0.11, and its "Head" is head_top alone.
 
     Args:
         distances: (N, K) in pixels, NaN where a point does not count.

@@ -11,8 +11,8 @@ def rank_correlation(score: Tensor, error: Tensor) -> Tensor:
 
         rho = corr(rank(score), rank(-error)),      ties share the mean of their ranks
 
-    1: the higher the score, the smaller the error, without exception. 0: the score says nothing. Below 0: it misleads.
-    It asks for the order alone, so scores on any scale compare.
+    1: the higher the score, the smaller the error, without exception. 0: the score says nothing. Below 0: it
+    misleads. It asks for the order alone, so scores on any scale compare.
 
     Args:
         score: any shape; NaN where there is no score.

@@ -47,7 +47,8 @@ def summarize(
         thresholds: of PCK, in lengths; its area runs to the largest.
         image_ids: (N,) integers: instances with the same number stand in one image.
         spacing: millimetres per pixel, (D,) or (N, D): adds MRE and SDR in millimetres.
-        score: (N, K), how sure the predictor was of each point: adds the rank correlation of score and error.
+        score: (N, K), how sure the predictor was of each point, NaN where it did not say: adds the rank correlation
+            of score and closeness, with errors in lengths.
         seed: of the bootstrap.
         n_resamples: of the bootstrap.
     Returns:
@@ -160,7 +161,7 @@ def correlation(score: Tensor, errors: Tensor, image_ids: Tensor, resampling: di
     """`rank_correlation` and its interval, as numbers or None."""
     score, counts = score.to(errors), ~(errors.isnan() | score.isnan())
     interval = rank_correlation_interval(score, errors, image_ids, **resampling)
-    return {"n": int(counts.sum())} | _value(rank_correlation(score, errors), interval[:, None], 0)
+    return {"n": int(counts.sum())} | reported(rank_correlation(score, errors), interval)
 
 
 def _per_keypoint(
@@ -205,4 +206,9 @@ def _pair(intervals: Tensor, column: int) -> list[float] | None:
 
 
 def _value(value: Tensor, intervals: Tensor, column: int) -> dict[str, Any]:
-    return {"value": _number(value), "interval_95": _pair(intervals, column)}
+    return reported(value, intervals[:, column])
+
+
+def reported(value: Tensor, interval: Tensor) -> dict[str, Any]:
+    """A figure and its interval (2,) as numbers, None where there is nothing to tell."""
+    return {"value": _number(value), "interval_95": _pair(interval[:, None], 0)}
