@@ -104,7 +104,7 @@ def _evaluate(args: list[str], console: Console) -> None:
     parser.add_argument("--images", help="folder of the images, where it cannot be told from the annotations")
     parser.add_argument(
         "--normalizer",
-        help="bbox, image, pixels or keypoints:NAME,NAME (default: bbox where there are boxes, else image)",
+        help="bbox, image, pixels, head or keypoints:NAME,NAME (default: bbox where there are boxes, else image)",
     )
     parser.add_argument("--thresholds", help="of PCK, in units of the normalizer (default: 0.05,0.1,0.2,0.5)")
     parser.add_argument("--min_length", type=float, default=0.0, help="leave out shorter normalizers, px")
@@ -128,6 +128,37 @@ def _evaluate(args: list[str], console: Console) -> None:
         console=console,
         device=given.device,
         flip_test=given.flip_test,
+    )
+
+
+def _score(args: list[str], console: Console) -> None:
+    parser = _parser("score", "Measure anyone's predictions by annotations: files against files, no model needed.")
+    parser.add_argument(
+        "predictions", help="punctum's csv or JSON, COCO results JSON, or MPII preds (.h5, .mat), row by row"
+    )
+    parser.add_argument("data", help="annotations to judge by, in any readable format; images are not needed")
+    parser.add_argument("--metric", required=True, help="pckh, pck, nme or epe")
+    parser.add_argument(
+        "--normalizer",
+        help="of pck and nme: bbox, pixels, head or keypoints:NAME,NAME (default: head where it is known, else bbox)",
+    )
+    parser.add_argument("--thresholds", help="of pckh (default: 0.5,0.1) and pck (default: 0.05,0.1,0.2,0.5)")
+    parser.add_argument(
+        "--allow_missing", action="store_true", help="labelled points without a prediction are misses, not mistakes"
+    )
+    parser.add_argument("--out", help="JSON file for the figures")
+    given = parser.parse_args(underscored(args))
+    from punctum.score import score
+
+    score(
+        given.predictions,
+        given.data,
+        metric=given.metric,
+        normalizer=given.normalizer,
+        thresholds=None if given.thresholds is None else _numbers(given.thresholds, "--thresholds"),
+        allow_missing=given.allow_missing,
+        out=given.out,
+        console=console,
     )
 
 
@@ -166,12 +197,11 @@ def _sigmas(args: list[str], console: Console) -> None:
         "sigmas", "Estimate each keypoint's OKS sigma from labellings of the same images by several people."
     )
     parser.add_argument("data", nargs="+", help="annotations, one file for each person")
-    parser.add_argument("--images", help="folder of the images, where it cannot be told from the annotations")
     parser.add_argument("--out", default="sigmas.json", help="file to write (default: %(default)s)")
     given = parser.parse_args(underscored(args))
     from punctum.sigmas import estimate
 
-    estimate(given.data, images=given.images, out=given.out, console=console)
+    estimate(given.data, out=given.out, console=console)
 
 
 def _demo(args: list[str], console: Console) -> None:
@@ -195,6 +225,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "check": (_check, "look at the labels before training on them"),
     "train": (_train, "train a model on annotated images"),
     "evaluate": (_evaluate, "measure a model on annotated images"),
+    "score": (_score, "measure anyone's predictions, from a file"),
     "predict": (_predict, "find keypoints in new images"),
     "sigmas": (_sigmas, "how exactly people label: OKS sigmas from repeated labels"),
     "demo": (_demo, "the whole way on made-up scenes, in three minutes"),

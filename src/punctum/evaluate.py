@@ -33,8 +33,9 @@ class Protocol:
     """How errors are judged.
 
     Args:
-        normalizer: what distances are divided by: bbox, image, pixels, or keypoints:NAME,NAME (the distance of
-            those two points); None: bbox where every instance has a box, else image.
+        normalizer: what distances are divided by: bbox, image, pixels, head (what MPII's files give), or
+            keypoints:NAME,NAME (the distance of those two points); None: bbox where every instance has a box, else
+            image.
         thresholds: of PCK, in units of the normalizer.
         min_length: leave out (and count) instances whose normalizer is shorter than this many pixels.
         spacing: millimetres per pixel, for errors in mm.
@@ -123,7 +124,7 @@ def evaluate_model(
     predictor = Predictor(model, device, flip_test=flip_test)
     with count(console, "evaluating", len(annotations)) as advance:
         points = predictor.points(annotations.images, list(annotations.boxes), on_batch=advance)
-    metrics = measure(points.keypoints, annotations, points.image_sizes, protocol)
+    metrics = measure(points.keypoints, annotations, points.image_sizes, protocol, points.score)
     constant = _constant_points(model, points)
     if constant is not None:
         judged = measure(constant, annotations, points.image_sizes, protocol)
@@ -152,8 +153,9 @@ def measure(
     annotations: Annotations,
     image_sizes: NDArray[np.int64],
     protocol: Protocol,
+    score: NDArray[np.float64] | None = None,
 ) -> dict[str, Any]:
-    """The metrics of predicted points (N, K, 2) in pixels against the annotations' labelled ones.
+    """The metrics of predicted points (N, K, 2) in pixels, and their scores (N, K), against the labelled ones.
 
     With OKS where the keypoints' sigmas are known, and an area or a box of each instance.
     """
@@ -164,6 +166,7 @@ def measure(
         visible,
         boxes=torch.from_numpy(annotations.boxes),
         image_sizes=torch.from_numpy(image_sizes),
+        heads=None if annotations.lengths is None else torch.from_numpy(annotations.lengths),
     )
     image_ids = torch.from_numpy(image_numbers(annotations.images))
     summary = summarize(
@@ -176,6 +179,7 @@ def measure(
         thresholds=protocol.thresholds,
         image_ids=image_ids,
         spacing=None if protocol.spacing is None else [protocol.spacing] * 2,
+        score=None if score is None else torch.from_numpy(score),
         seed=protocol.seed,
     )
     sigmas, areas = sigmas_of(annotations.schema), instance_areas(annotations)
@@ -282,6 +286,10 @@ def _print_table(metrics: dict[str, Any], console: Console) -> None:
     if "oks" in metrics:
         row = [metrics["oks"]["value"], metrics["oks"]["interval_95"], constant.get("oks", {}).get("value")]
         table.add_row("OKS, %", *(_number(v, ".2%") for v in row))
+    ranked = metrics.get("score_error_correlation")
+    if ranked is not None:
+        row = [_number(ranked[key], ".3f") for key in ("value", "interval_95")]
+        table.add_row("rank correlation of score and closeness", *row, "-")
     console.print(table)
 
 

@@ -15,7 +15,7 @@ from punctum.predict import ImagePrediction, Predictor, check_output, load, writ
 from punctum.progress import count
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-ANNOTATION_ENDINGS = (".json", ".csv")
+ANNOTATION_ENDINGS = (".json", ".csv", ".h5", ".mat")
 
 
 def predict_files(

@@ -23,7 +23,6 @@ FEW = 25
 def estimate(
     data: Sequence[str | Path],
     *,
-    images: str | Path | None = None,
     out: str | Path = "sigmas.json",
     console: Console | None = None,
 ) -> SigmaEstimate:
@@ -33,8 +32,7 @@ def estimate(
     its id as well. Its area is the mean of the areas that the files give it, or of 0.53 of their boxes.
 
     Args:
-        data: two or more annotation files of the same images.
-        images: their folder, where it cannot be told.
+        data: two or more annotation files of the same images, which are not needed themselves.
         out: .json with `keypoints`, `sigmas` (None where nobody labelled twice) and `n`.
         console: where to report; None is silent.
     Returns:
@@ -46,7 +44,7 @@ def estimate(
     console = console or Console(quiet=True)
     if len(data) < 2:
         raise ValueError("sigmas need two or more annotation files of the same images, one for each person")
-    files = [read(path, images) for path in data]
+    files = [read(path, labels_only=True) for path in data]
     names = files[0].schema.names
     for other in files[1:]:
         if other.schema.names != names:

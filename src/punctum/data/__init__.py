@@ -9,6 +9,10 @@ from punctum.data.deeplabcut import read_deeplabcut
 from punctum.data.errors import DataError
 from punctum.data.images import ImageError, image_size, read_image, to_unit
 from punctum.data.inspection import Inspection, check_images, inspect
+from punctum.data.matching import Predictions
+from punctum.data.mpii import read_mpii_h5, read_mpii_json
+from punctum.data.mpii_mat import read_mpii_mat
+from punctum.data.predictions import read_predictions
 from punctum.data.readers import read
 
 __all__ = [
@@ -21,6 +25,7 @@ __all__ = [
     "ImageError",
     "Inspection",
     "KeypointDataset",
+    "Predictions",
     "check_images",
     "collate",
     "crop_image",
@@ -31,6 +36,10 @@ __all__ = [
     "read_coco",
     "read_deeplabcut",
     "read_image",
+    "read_mpii_h5",
+    "read_mpii_json",
+    "read_mpii_mat",
+    "read_predictions",
     "split",
     "to_image_matrix",
     "to_unit",

@@ -26,6 +26,8 @@ class Annotations:
         ids: N strings that name the instance in messages and outputs.
         source: the file that was read.
         notes: what was skipped or changed while reading, counted, one sentence each.
+        lengths: (N,) float64, the reference length that the file itself gives for each instance, in pixels (MPII: 0.6
+            times the diagonal of the head box); NaN where it gives none for this one; None: for no one.
         areas: (N,) float64, the file's own area of each instance in pixels squared, NaN where it gives none; None
             where it gives none at all.
     """
@@ -39,6 +41,7 @@ class Annotations:
     ids: tuple[str, ...]
     source: Path
     notes: tuple[str, ...] = ()
+    lengths: NDArray[np.float64] | None = None
     areas: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
@@ -60,6 +63,7 @@ class Annotations:
             visibility=self.visibility[order],
             boxes=self.boxes[order],
             ids=tuple(self.ids[i] for i in order),
+            lengths=None if self.lengths is None else self.lengths[order],
             areas=None if self.areas is None else self.areas[order],
         )
 

@@ -15,7 +15,7 @@ from punctum.data.errors import DataError, counted
 from punctum.schema import Schema
 
 
-def read_coco(path: str | Path, images: str | Path | None = None) -> Annotations:
+def read_coco(path: str | Path, images: str | Path | None = None, *, labels_only: bool = False) -> Annotations:
     """Annotations from a COCO keypoints JSON.
 
     The category gives `keypoints` (names), `skeleton` (indices from 1, as COCO has them), and, beyond COCO,
@@ -26,6 +26,7 @@ def read_coco(path: str | Path, images: str | Path | None = None) -> Annotations
     Args:
         path: the JSON file.
         images: the folder that `file_name` is relative to; without it, looked for beside the file.
+        labels_only: read without images; see `assemble`.
     Raises:
         DataError: every mistake of the file at once, each with its row.
     """
@@ -39,6 +40,7 @@ def read_coco(path: str | Path, images: str | Path | None = None) -> Annotations
         folders=_image_folders(source) if images is None else [Path(images)],
         mistakes=reader.mistakes,
         notes=reader.notes(),
+        labels_only=labels_only,
     )
 
 

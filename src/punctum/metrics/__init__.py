@@ -22,7 +22,9 @@ from punctum.metrics.oks import (
     sigmas_of,
 )
 from punctum.metrics.pck import PCK, PCKAUC, pck, pck_auc
+from punctum.metrics.pckh import PCKh, PCKhResult, pckh
 from punctum.metrics.pooling import Result
+from punctum.metrics.ranking import rank_correlation, rank_correlation_interval
 from punctum.metrics.summary import summarize
 
 __all__ = [
@@ -35,6 +37,8 @@ __all__ = [
     "SDR",
     "NMEResult",
     "Normalizer",
+    "PCKh",
+    "PCKhResult",
     "Result",
     "SigmaEstimate",
     "average_precision",
@@ -52,7 +56,10 @@ __all__ = [
     "oks",
     "pck",
     "pck_auc",
+    "pckh",
     "quantile_interval",
+    "rank_correlation",
+    "rank_correlation_interval",
     "sdr",
     "sigmas_of",
     "summarize",
