@@ -137,7 +137,9 @@ def _score(args: list[str], console: Console) -> None:
         "predictions", help="punctum's csv or JSON, COCO results JSON, or MPII preds (.h5, .mat), row by row"
     )
     parser.add_argument("data", help="annotations to judge by, in any readable format; images are not needed")
-    parser.add_argument("--metric", required=True, help="pckh, pck, nme or epe")
+    parser.add_argument(
+        "--metric", required=True, help="pckh, pck, nme, epe or oks (with AP, where the files are COCO's)"
+    )
     parser.add_argument(
         "--normalizer",
         help="of pck and nme: bbox, pixels, head or keypoints:NAME,NAME (default: head where it is known, else bbox)",
@@ -146,6 +148,8 @@ def _score(args: list[str], console: Console) -> None:
     parser.add_argument(
         "--allow_missing", action="store_true", help="labelled points without a prediction are misses, not mistakes"
     )
+    parser.add_argument("--sigmas", help="of oks: S,S,... or what `punctum sigmas` wrote (default: the annotations')")
+    parser.add_argument("--by", help="joints, occlusion or size: score easy, medium and hard instances apart too")
     parser.add_argument("--out", help="JSON file for the figures")
     given = parser.parse_args(underscored(args))
     from punctum.score import score
@@ -157,6 +161,8 @@ def _score(args: list[str], console: Console) -> None:
         normalizer=given.normalizer,
         thresholds=None if given.thresholds is None else _numbers(given.thresholds, "--thresholds"),
         allow_missing=given.allow_missing,
+        sigmas=given.sigmas,
+        by=given.by,
         out=given.out,
         console=console,
     )

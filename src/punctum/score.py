@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Column, Table
 from torch import Tensor
@@ -18,8 +19,11 @@ from punctum.evaluate import THRESHOLDS, image_numbers, print_notes
 from punctum.files import write_text
 from punctum.metrics import (
     Normalizer,
+    difficulty,
     distances,
     epe,
+    instance_areas,
+    keypoint_similarity,
     mean_interval,
     nme,
     normalized_distances,
@@ -28,12 +32,22 @@ from punctum.metrics import (
     pckh,
     quantile_interval,
 )
+from punctum.metrics.difficulty import LEVELS, Criterion
 from punctum.metrics.pck import under_curve
 from punctum.metrics.pckh import LEFT_OUT, PCKH_THRESHOLDS
 from punctum.metrics.pooling import within
 from punctum.metrics.summary import correlation, reported
+from punctum.score_coco import (
+    are_detections,
+    as_results,
+    coco_content,
+    coco_results,
+    precision_of,
+    sigmas_given,
+)
 
 RESAMPLING = {"n": 1000, "seed": 0}
+OKS_NORMALIZER = "the keypoint's sigma times the square root of the area (the file's, else 0.53 of the box)"
 
 
 @dataclass(frozen=True)
@@ -46,6 +60,8 @@ class Request:
         normalizer: what distances are divided by; None: what is usual for the metric.
         thresholds: of PCK; None: what is usual.
         allow_missing: a labelled point without a prediction counts as a miss instead of being a mistake.
+        sigmas: of OKS: numbers, the file of `punctum sigmas`, or None: the annotations' own.
+        keep: (N,), the instances to score; None: all.
     """
 
     predictions: Path
@@ -53,6 +69,8 @@ class Request:
     normalizer: str | None = None
     thresholds: tuple[float, ...] | None = None
     allow_missing: bool = False
+    sigmas: str | Path | Sequence[float] | None = None
+    keep: NDArray[np.bool_] | None = None
 
 
 @dataclass
@@ -93,6 +111,8 @@ def score(
     normalizer: str | None = None,
     thresholds: Sequence[float] | None = None,
     allow_missing: bool = False,
+    sigmas: str | Path | Sequence[float] | None = None,
+    by: Criterion | None = None,
     out: str | Path | None = None,
     console: Console | None = None,
 ) -> dict[str, Any]:
@@ -101,16 +121,19 @@ def score(
     Args:
         predictions: in any form that `read_predictions` reads.
         data: annotations, in any readable format; their images are not needed.
-        metric: pckh, pck, nme or epe.
+        metric: pckh, pck, nme, epe or oks.
         normalizer: of pck and nme: bbox, pixels, head or keypoints:NAME,NAME; None: head where the file gives head
             sizes, else bbox. PCKh is always by the head, and epe always in pixels.
         thresholds: of pck and pckh, in lengths; the area runs to the largest.
-        allow_missing: a labelled point without a prediction is a miss for pck and pckh; else it is a mistake. There
-            is no error of what was not predicted, so nme and epe cannot have it.
+        allow_missing: a labelled point without a prediction is a miss for pck, pckh and oks; else it is a mistake.
+            There is no error of what was not predicted, so nme and epe cannot have it.
+        sigmas: of oks: (K,) numbers, the JSON that `punctum sigmas` wrote, or None: the annotations' own.
+        by: joints, occlusion or size: score easy, medium and hard instances apart as well.
         out: JSON file for the result.
         console: where to report; None is silent.
     Returns:
-        What the file holds: counts, what was left out, `total` with intervals, `per_keypoint`, `groups`.
+        What the file holds: counts, what was left out, `total` with intervals, `per_keypoint`, `groups`; of oks with
+        COCO annotations also `ap`.
     Raises:
         ValueError: unknown metric, or one that these data do not allow; mistakes in a file, all of them; predictions
             missing.
@@ -121,7 +144,10 @@ def score(
         raise ValueError(f"unknown metric {metric!r}: choose one of {', '.join(METRICS)}")
     annotations = read(data, labels_only=True)
     chosen = None if thresholds is None else tuple(thresholds)
-    figures = METRICS[metric](Request(Path(predictions), annotations, normalizer, chosen, allow_missing))
+    if sigmas is not None and metric != "oks":
+        raise ValueError(f"{metric} has no sigmas: they are of oks")
+    request = Request(Path(predictions), annotations, normalizer, chosen, allow_missing, sigmas)
+    figures = METRICS[metric](request)
     result = {
         "metric": metric,
         "predictions": str(predictions),
@@ -136,6 +162,8 @@ def score(
             for k, name in enumerate(figures.names)
         ],
     }
+    if by is not None:
+        result["by_difficulty"] = _by_difficulty(request, metric, by)
     _print(result, figures.unit, console)
     if out is not None:
         console.print(f"figures: {write_text(out, json.dumps(result, indent=1) + chr(10))}")
@@ -200,7 +228,91 @@ def _epe(request: Request) -> Figures:
     return figures
 
 
-METRICS: dict[str, Callable[[Request], Figures]] = {"pckh": _pckh, "pck": _pck, "nme": _nme, "epe": _epe}
+def _oks(request: Request) -> Figures:
+    _refuse_thresholds(request, "oks")
+    if request.normalizer is not None:
+        raise ValueError("oks is relative to areas and sigmas, and takes no normalizer")
+    annotations = request.annotations
+    sigmas = sigmas_given(request.sigmas, annotations.schema)
+    content = coco_content(annotations.source)
+    rows = None if content is None else coco_results(request.predictions)
+    if content is not None and rows is not None and are_detections(rows, content):
+        return _detections(request, content, rows, sigmas)
+    points = _Points(request, "pixels")
+    areas = instance_areas(annotations)
+    points.lengths = areas.sqrt()
+    similarity = keypoint_similarity(points.pixels, areas, sigmas)
+    per_instance = similarity.nanmean(1)
+    figures = points.figures("share")
+    figures.facts |= {"normalizer": OKS_NORMALIZER, "sigmas": list(sigmas)}
+    if figures.facts["left_out"]["why_without_length"]:
+        figures.facts["left_out"]["why_without_length"] = "it has neither an area nor a box"
+    interval = mean_interval([per_instance[:, None]], points.image_ids, **RESAMPLING)
+    figures.add("oks", per_instance.nanmean(), similarity.nanmean(0), interval[:, 0])
+    if content is not None and request.keep is None:
+        _add_precision(figures, content, rows or as_results(points.predictions, annotations, content), sigmas)
+    return figures
+
+
+def _detections(request: Request, content: dict[str, Any], rows: list[Any], sigmas: Sequence[float]) -> Figures:
+    """AP alone: whose points these are, only a threshold of OKS can say."""
+    if request.keep is not None:
+        raise ValueError("these results name no instances, and pictures have several: AP is of all of them together")
+    annotations = request.annotations
+    labelled = annotations.labelled
+    left_out = {"keypoints": [], "instances_without_labelled_point": int((~labelled.any(1)).sum())}
+    facts: dict[str, Any] = {
+        "n": int(labelled.sum()),
+        "n_instances": int(labelled.any(1).sum()),
+        "n_images": len(set(annotations.images)),
+        "normalizer": OKS_NORMALIZER,
+        "left_out": {
+            **left_out,
+            "instances_without_length": 0,
+            "points_without_length": 0,
+            "why_without_length": None,
+        },
+        "missing": {"points": 0, "instances": 0},
+        "sigmas": list(sigmas),
+    }
+    note = "the results name no instances, and pictures have several: AP alone, no OKS of each instance"
+    counts = torch.from_numpy(labelled.sum(0))
+    figures = Figures("share", annotations.schema.names, counts, facts, [*annotations.notes, note])
+    _add_precision(figures, content, rows, sigmas)
+    return figures
+
+
+def _add_precision(figures: Figures, content: dict[str, Any], rows: list[Any], sigmas: Sequence[float]) -> None:
+    stats, lacking = precision_of(content, rows, sigmas)
+    figures.facts["ap"] = stats or None
+    figures.notes += [lacking] if lacking else []
+
+
+METRICS: dict[str, Callable[[Request], Figures]] = {
+    "pckh": _pckh,
+    "pck": _pck,
+    "nme": _nme,
+    "epe": _epe,
+    "oks": _oks,
+}
+
+
+def _by_difficulty(request: Request, metric: str, by: Criterion) -> dict[str, Any]:
+    """The metric of the easy, medium and hard instances apart; by level None where no instance is in it."""
+    levels = difficulty(request.annotations, by)
+    labelled = request.annotations.labelled.any(1)
+    # One normalizer for all three: the usual one of a part may be another.
+    normalizer = request.normalizer
+    if normalizer is None and metric in ("pck", "nme"):
+        normalizer = _usual_normalizer(request.annotations)
+    parts: dict[str, Any] = {"criterion": by, "instances_in_no_class": int((labelled & (levels == "")).sum())}
+    for level in LEVELS:
+        keep = levels == level
+        parts[level] = None
+        if keep.any():
+            part = METRICS[metric](replace(request, keep=keep, normalizer=normalizer))
+            parts[level] = {"n": part.facts["n"], "n_instances": part.facts["n_instances"], "total": part.total}
+    return parts
 
 
 def _usual_normalizer(annotations: Annotations) -> str:
@@ -236,8 +348,11 @@ class _Points:
         self.predictions = read_predictions(request.predictions, annotations)
         names = annotations.schema.names
         self.left_out = [name for name in names if name in left_out]
+        self.all_instances = request.keep is None
         counted_names = np.array([name not in left_out for name in names])
         self.counts = annotations.labelled & counted_names
+        if request.keep is not None:
+            self.counts = self.counts & request.keep[:, None]
         self.missing = self.counts & ~np.isfinite(self.predictions.keypoints).all(-1)
         if self.missing.any():
             _judge_missing(self.missing, self.predictions, request, finite)
@@ -282,7 +397,7 @@ class _Points:
             "missing": {"points": int(self.missing.sum()), "instances": int(self.missing.any(1).sum())},
             "intervals": {"method": "percentile bootstrap over images", **RESAMPLING},
         }
-        if not facts["n"]:
+        if not facts["n"] and self.all_instances:
             raise ValueError(f"nothing to score: no point of {self.annotations.source.name} counts")
         given = torch.from_numpy(self.predictions.score)
         if not given[visible].isnan().all():
@@ -329,11 +444,18 @@ def _print(result: dict[str, Any], unit: str, console: Console) -> None:
         table.add_section()
     for name, row in result["groups"].items():
         table.add_row(name, "", *(_shown(row[c], unit) for c in columns))
+    for level in LEVELS:
+        part = result.get("by_difficulty", {}).get(level)
+        if part is not None:
+            shown = (_shown(part["total"][c]["value"], unit) for c in columns)
+            table.add_row(f"{level}, by {result['by_difficulty']['criterion']}", str(part["n"]), *shown)
     table.add_section()
     table.add_row("total", str(result["n"]), *(_shown(result["total"][c]["value"], unit) for c in columns))
     ends = [result["total"][c]["interval_95"] for c in columns]
     table.add_row("95 % interval", "", *("-" if e is None else " - ".join(_shown(v, unit) for v in e) for e in ends))
     console.print(table)
+    for name, value in (result.get("ap") or {}).items():
+        console.print(f"{name:<5}{'-' if value is None else f'{100 * value:.2f}':>7} %", highlight=False)
     ranked = result.get("score_error_correlation")
     if ranked is not None and ranked["value"] is not None:
         console.print(f"rank correlation of score and closeness: {ranked['value']:.3f}", highlight=False)

@@ -44,7 +44,7 @@ def estimate(
     console = console or Console(quiet=True)
     if len(data) < 2:
         raise ValueError("sigmas need two or more annotation files of the same images, one for each person")
-    files = [read(path, labels_only=True) for path in data]
+    files = [labelled_part(read(path, labels_only=True)) for path in data]
     names = files[0].schema.names
     for other in files[1:]:
         if other.schema.names != names:
@@ -69,6 +69,11 @@ def estimate(
     path = write_text(out, json.dumps(content, indent=1) + "\n")
     console.print(f"sigmas: {path}")
     return result
+
+
+def labelled_part(annotations: Annotations) -> Annotations:
+    """The instances with a labelled point."""
+    return annotations.subset(np.flatnonzero(annotations.labelled.any(1)))
 
 
 def align(files: Sequence[Annotations]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

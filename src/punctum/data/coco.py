@@ -228,7 +228,9 @@ class _Reader:
         self.skipped["{} without a box: the whole image counts", "instance"] += bool(np.isnan(box[0]))
         if "num_keypoints" in row and row["num_keypoints"] != int((visibility > 0).sum()):
             self.skipped["{} whose num_keypoints is not the number of labelled points", "annotation"] += 1
-        return Instance(f"{self.source.name}: {label}", image, str(row.get("id")), keypoints, visibility, box, area)
+        return Instance(
+            f"{self.source.name}: {label}", image, str(row.get("id")), keypoints, visibility, box, area=area
+        )
 
     def _other_category(self, row: dict[str, Any], label: str) -> None:
         known = [r.get("id") for r in self.content["categories"]]
