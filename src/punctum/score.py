@@ -7,52 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from rich.console import Console
 from rich.table import Column, Table
 from torch import Tensor
 
-from punctum.data import Annotations, DataError, Predictions, read, read_predictions
+from punctum.data import Annotations, read
 from punctum.data.errors import counted
-from punctum.evaluate import THRESHOLDS, image_numbers, print_notes
+from punctum.evaluate import THRESHOLDS, print_notes
 from punctum.files import write_text
-from punctum.metrics import (
-    Normalizer,
-    distances,
-    epe,
-    mean_interval,
-    nme,
-    normalized_distances,
-    pck,
-    pck_auc,
-    pckh,
-    quantile_interval,
-)
-from punctum.metrics.pck import under_curve
+from punctum.metrics import epe, mean_interval, nme, pck, pck_auc, pckh, quantile_interval
 from punctum.metrics.pckh import LEFT_OUT, PCKH_THRESHOLDS
-from punctum.metrics.pooling import within
-from punctum.metrics.summary import correlation, reported
-
-RESAMPLING = {"n": 1000, "seed": 0}
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is to be scored, and how.
-
-    Args:
-        predictions: the file.
-        annotations: read with `labels_only`.
-        normalizer: what distances are divided by; None: what is usual for the metric.
-        thresholds: of PCK; None: what is usual.
-        allow_missing: a labelled point without a prediction counts as a miss instead of being a mistake.
-    """
-
-    predictions: Path
-    annotations: Annotations
-    normalizer: str | None = None
-    thresholds: tuple[float, ...] | None = None
-    allow_missing: bool = False
+from punctum.metrics.summary import reported
+from punctum.score_points import RESAMPLING, Points, Request
 
 
 @dataclass
@@ -63,8 +29,7 @@ class Figures:
         unit: "share" (shown in per cent) or "px".
         names: of the K keypoints.
         counts: (K,) points that count.
-        facts: what else the result says, at its top.
-        notes: what was counted rather than refused.
+        facts: what else the result says, at its top; among it `notes`.
         total: by column, the figure over all points and its interval.
         per_keypoint: by column, (K,).
         groups: by group and column.
@@ -74,7 +39,6 @@ class Figures:
     names: Sequence[str]
     counts: Tensor
     facts: dict[str, Any]
-    notes: list[str]
     total: dict[str, dict[str, Any]] = field(default_factory=dict)
     per_keypoint: dict[str, Tensor] = field(default_factory=dict)
     groups: dict[str, dict[str, float | None]] = field(default_factory=dict)
@@ -127,7 +91,6 @@ def score(
         "predictions": str(predictions),
         "data": str(annotations.source),
         **figures.facts,
-        "notes": figures.notes,
         "total": figures.total,
         "groups": figures.groups,
         "per_keypoint": [
@@ -148,12 +111,12 @@ def score(
 def _pckh(request: Request) -> Figures:
     if request.normalizer not in (None, "head"):
         raise ValueError("pckh is always by the head; for another normalizer take --metric pck")
-    points = _Points(request, "head", left_out=LEFT_OUT)
+    points = Points(request, "head", left_out=LEFT_OUT)
     thresholds = request.thresholds or PCKH_THRESHOLDS
     names, lengths = points.annotations.schema.names, points.lengths
     limit = max(thresholds)
     result = pckh(points.pixels, lengths, names, thresholds, limit)
-    figures = points.figures("share")
+    figures = _figures(points, "share")
     intervals = points.share_intervals(thresholds, limit)
     for i, t in enumerate(thresholds):
         figures.add(f"pckh@{t:g}", result.total[i], result.per_keypoint[i], intervals[:, i])
@@ -165,11 +128,11 @@ def _pckh(request: Request) -> Figures:
 
 
 def _pck(request: Request) -> Figures:
-    points = _Points(request, request.normalizer or _usual_normalizer(request.annotations))
+    points = Points(request, request.normalizer or _usual_normalizer(request.annotations))
     thresholds = request.thresholds or THRESHOLDS
     limit = max(thresholds)
     shares, area = pck(points.pixels, points.lengths, thresholds), pck_auc(points.pixels, points.lengths, limit)
-    figures = points.figures("share")
+    figures = _figures(points, "share")
     intervals = points.share_intervals(thresholds, limit)
     for i, t in enumerate(thresholds):
         figures.add(f"pck@{t:g}", shares.total[i], shares.per_keypoint[i], intervals[:, i])
@@ -179,9 +142,9 @@ def _pck(request: Request) -> Figures:
 
 def _nme(request: Request) -> Figures:
     _refuse_thresholds(request, "nme")
-    points = _Points(request, request.normalizer or _usual_normalizer(request.annotations), finite="nme")
+    points = Points(request, request.normalizer or _usual_normalizer(request.annotations), finite="nme")
     result = nme(points.pixels, points.lengths)
-    figures = points.figures("px" if points.normalizer.kind == "pixels" else "share")
+    figures = _figures(points, "px" if points.normalizer.kind == "pixels" else "share")
     interval = mean_interval([result.per_instance[:, None]], points.image_ids, **RESAMPLING)
     figures.add("nme", result.total, result.per_keypoint, interval[:, 0])
     return figures
@@ -191,8 +154,8 @@ def _epe(request: Request) -> Figures:
     _refuse_thresholds(request, "epe")
     if request.normalizer not in (None, "pixels"):
         raise ValueError("epe is in pixels; for a normalizer take --metric nme or pck")
-    points = _Points(request, "pixels", finite="epe")
-    figures = points.figures("px")
+    points = Points(request, "pixels", finite="epe")
+    figures = _figures(points, "px")
     quantiles = quantile_interval(points.pixels, (0.5, 0.9, 0.95), points.image_ids, **RESAMPLING)
     intervals = [mean_interval([points.pixels], points.image_ids, **RESAMPLING)[:, 0], *quantiles.unbind(1)]
     for (name, result), interval in zip(epe(points.pixels).items(), intervals, strict=True):
@@ -201,6 +164,11 @@ def _epe(request: Request) -> Figures:
 
 
 METRICS: dict[str, Callable[[Request], Figures]] = {"pckh": _pckh, "pck": _pck, "nme": _nme, "epe": _epe}
+
+
+def _figures(points: Points, unit: str) -> Figures:
+    """Figures without a column yet."""
+    return Figures(unit, points.annotations.schema.names, points.measured.sum(0), points.facts())
 
 
 def _usual_normalizer(annotations: Annotations) -> str:
@@ -214,101 +182,6 @@ def _usual_normalizer(annotations: Annotations) -> str:
 def _refuse_thresholds(request: Request, metric: str) -> None:
     if request.thresholds is not None:
         raise ValueError(f"{metric} has no thresholds")
-
-
-class _Points:
-    """Predictions beside labels: the distances, what they are divided by, and what does not count.
-
-    Args:
-        request: what was asked.
-        normalizer: the normalizer's text.
-        left_out: keypoints that do not count.
-        finite: the metric's name, where a missing prediction has no value.
-    """
-
-    def __init__(self, request: Request, normalizer: str, left_out: Sequence[str] = (), finite: str = "") -> None:
-        self.annotations = annotations = request.annotations
-        self.normalizer = Normalizer.parse(normalizer, annotations.schema)
-        if self.normalizer.kind == "image":
-            raise ValueError("the normalizer image needs the images, which score does not read; use punctum evaluate")
-        if self.normalizer.kind == "head" and annotations.lengths is None:
-            raise ValueError(f"{annotations.source.name} has no head sizes; MPII's .h5 and .mat have them")
-        self.predictions = read_predictions(request.predictions, annotations)
-        names = annotations.schema.names
-        self.left_out = [name for name in names if name in left_out]
-        counted_names = np.array([name not in left_out for name in names])
-        self.counts = annotations.labelled & counted_names
-        self.missing = self.counts & ~np.isfinite(self.predictions.keypoints).all(-1)
-        if self.missing.any():
-            _judge_missing(self.missing, self.predictions, request, finite)
-        self.pixels = self._distances()
-        target, visible = torch.from_numpy(annotations.keypoints), torch.from_numpy(annotations.labelled)
-        heads = None if annotations.lengths is None else torch.from_numpy(annotations.lengths)
-        boxes = torch.from_numpy(annotations.boxes)
-        self.lengths = self.normalizer.lengths(target, visible, boxes=boxes, heads=heads)
-        self.image_ids = torch.from_numpy(image_numbers(annotations.images))
-
-    def _distances(self) -> Tensor:
-        """(N, K) in pixels; infinite where the prediction is missing, NaN where the point does not count."""
-        missing = torch.from_numpy(self.missing)
-        target = torch.from_numpy(self.annotations.keypoints)
-        preds = torch.where(missing[..., None], target, torch.from_numpy(self.predictions.keypoints))
-        pixels = distances(preds, target, torch.from_numpy(self.counts), names=self.annotations.schema.names)
-        return pixels.masked_fill(missing, torch.inf)
-
-    def share_intervals(self, thresholds: Sequence[float], limit: float) -> Tensor:
-        """(2, T + 1): of the share within each threshold, and of the area."""
-        relative = normalized_distances(self.pixels, self.lengths)
-        values = [*(within(relative, t) for t in thresholds), under_curve(relative, limit)]
-        return mean_interval(values, self.image_ids, **RESAMPLING)
-
-    def figures(self, unit: str) -> Figures:
-        """Figures without a column yet: the counts, and the correlation with the score where there is one."""
-        relative = normalized_distances(self.pixels, self.lengths)
-        measured, visible = ~relative.isnan(), torch.from_numpy(self.counts)
-        rows, without = visible.any(1), self.lengths.isnan()
-        facts: dict[str, Any] = {
-            "n": int(measured.sum()),
-            "n_instances": int(measured.any(1).sum()),
-            "n_images": self.image_ids[measured.any(1)].unique().numel(),
-            "normalizer": str(self.normalizer),
-            "left_out": {
-                "keypoints": self.left_out,
-                "instances_without_labelled_point": int((~rows).sum()),
-                "instances_without_length": int((rows & without).sum()),
-                "points_without_length": int(visible[without].sum()),
-                "why_without_length": self.normalizer.why_unusable if (rows & without).any() else None,
-            },
-            "missing": {"points": int(self.missing.sum()), "instances": int(self.missing.any(1).sum())},
-            "intervals": {"method": "percentile bootstrap over images", **RESAMPLING},
-        }
-        if not facts["n"]:
-            raise ValueError(f"nothing to score: no point of {self.annotations.source.name} counts")
-        given = torch.from_numpy(self.predictions.score)
-        if not given[visible].isnan().all():
-            facts["score_error_correlation"] = correlation(given, relative, self.image_ids, RESAMPLING)
-        notes = [*self.annotations.notes, *self.predictions.notes]
-        return Figures(unit, self.annotations.schema.names, measured.sum(0), facts, notes)
-
-
-def _judge_missing(missing: Any, predictions: Predictions, request: Request, finite: str) -> None:
-    """Refuses missing predictions unless they were allowed; names each instance that lacks one."""
-    annotations = request.annotations
-    if request.allow_missing and not finite:
-        return
-    if request.allow_missing:
-        raise ValueError(
-            f"{counted(int(missing.sum()), 'labelled point')} without a prediction: there is no error to average for "
-            f"{finite}; pck counts them as misses"
-        )
-    names = annotations.schema.names
-    lines = []
-    for n in np.flatnonzero(missing.any(1)):
-        lacking = [names[k] for k in np.flatnonzero(missing[n])]
-        what = "any keypoint" if missing[n].sum() == annotations.labelled[n].sum() else ", ".join(lacking)
-        row = f"{annotations.source.name}: instance {annotations.ids[n]} (image {annotations.image_names[n]})"
-        lines.append(f"{row}: no prediction of {what}; --allow-missing counts it as a miss")
-    raise DataError([*predictions.notes, *lines])
 
 
 # --- what is shown -----------------------------------------------------------------------------------------------

@@ -155,7 +155,7 @@ def _match(source: Path, points: list[_Point], mistakes: list[str], annotations:
         for name, n in strange.items()
     ]
     unmatched = [f"{image} {instance}".strip() for (image, instance), n in rows.items() if n is None]
-    return Predictions(keypoints, score, (*notes, *unmatched_note(unmatched, annotations)))
+    return Predictions(keypoints, score, unmatched=(*notes, *unmatched_note(unmatched, annotations)))
 
 
 # --- COCO results ------------------------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ def _coco_results(source: Path, found: list[dict[str, Any]], annotations: Annota
                 keypoints[known[0]], score[known[0]] = table[:, :2], table[:, 2]
     if mistakes:
         raise DataError(mistakes)
-    return Predictions(keypoints, score, unmatched_note(unmatched, annotations))
+    return Predictions(keypoints, score, unmatched=unmatched_note(unmatched, annotations))
 
 
 def _coco_images(source: Path, annotated: Path) -> dict[str, str]:
