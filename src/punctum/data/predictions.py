@@ -238,6 +238,8 @@ def _rows(source: Path, table: dict[str, Any], annotations: Annotations) -> Pred
         row, point = np.argwhere(np.isinf(preds))[0, :2].tolist()
         raise DataError([f"{source.name}: row {row}: keypoint {annotations.schema.names[point]} is infinite"])
     notes = ["preds count pixels from 1, as MPII does: 1 px subtracted"]
+    if n == preds.shape[2]:
+        notes.append(f"preds of that shape might also be {(n, k, n)} in MATLAB's order: taken as a row each")
     zeros = int((preds[..., :2] == 0).all(-1).sum())
     if zeros:
         notes.append(f"{counted(zeros, 'predicted point')} at exactly (0, 0): counted as they stand")
