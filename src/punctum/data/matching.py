@@ -19,12 +19,14 @@ class Predictions:
         keypoints: (N, K, 2) float64 in original-image pixels, (0, 0) the centre of the top-left pixel; NaN where
             nothing was predicted.
         score: (N, K) float64 as the file gives it; NaN where it gives none.
-        notes: what matched no annotation or was changed, counted, one sentence each.
+        notes: what was changed while reading, one sentence each.
+        unmatched: predictions of what is not annotated, counted, one sentence each.
     """
 
     keypoints: NDArray[np.float64]
     score: NDArray[np.float64]
     notes: tuple[str, ...] = ()
+    unmatched: tuple[str, ...] = ()
 
 
 def nothing_predicted(annotations: Annotations) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -95,9 +95,9 @@ def read_mpii_h5(path: str | Path, images: str | Path | None = None, *, labels_o
     source = Path(path)
     table = read_hdf5(source)
     _check_table(source, table)
-    parts = table["part"].astype(np.float64)
-    labelled = (parts > FIRST_PIXEL).all(-1) & (table["visible"] >= 0)
-    outside = (parts != 0).any(-1) & (table["visible"] >= 0) & ~labelled
+    parts, seen = table["part"].astype(np.float64), table["visible"]
+    labelled = (parts > FIRST_PIXEL).all(-1) & (seen >= 0)
+    outside = (parts != 0).any(-1) & (seen >= 0) & ~labelled
     lengths = table.get("normalize", np.full(len(parts), np.nan)).reshape(-1)
     instances = [
         Instance(
@@ -105,8 +105,8 @@ def read_mpii_h5(path: str | Path, images: str | Path | None = None, *, labels_o
             image=name.decode() if isinstance(name, bytes) else str(name),
             id=str(row),
             keypoints=np.where(labelled[row, :, None], parts[row] - FIRST_PIXEL, np.nan),
-            visibility=np.where(labelled[row], 1 + (table["visible"][row] > 0), 0).astype(np.int8),
-            box=person_box(table["center"][row], float(table["scale"].flat[row]) / _HOURGLASS_SCALE, moved=True),
+            visibility=np.where(labelled[row], 1 + (seen[row] > 0), 0).astype(np.int8),
+            box=person_box(table["center"][row], float(table["scale"][row]) / _HOURGLASS_SCALE, moved=True),
             length=float(lengths[row]) if lengths[row] > 0 else np.nan,
         )
         for row, name in enumerate(table["imgname"].tolist())
@@ -134,7 +134,7 @@ def _check_table(source: Path, table: dict[str, NDArray[Any]]) -> None:
     wrong = [
         f"{source.name}: {name} should be {(n, *shape)}, is {table[name].shape}"
         for name, shape in needed.items()
-        if table[name].size != n * int(np.prod(shape)) or table[name].shape[:1] != (n,)
+        if table[name].shape != (n, *shape)
     ]
     if table["imgname"].dtype.kind not in "SUO" or table["imgname"].ndim != 1:
         wrong.append(f"{source.name}: imgname should be {n} texts, is {table['imgname'].dtype}")

@@ -155,7 +155,7 @@ def _match(source: Path, points: list[_Point], mistakes: list[str], annotations:
         for name, n in strange.items()
     ]
     unmatched = [f"{image} {instance}".strip() for (image, instance), n in rows.items() if n is None]
-    return Predictions(keypoints, score, (*notes, *unmatched_note(unmatched, annotations)))
+    return Predictions(keypoints, score, unmatched=(*notes, *unmatched_note(unmatched, annotations)))
 
 
 # --- COCO results ------------------------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ def _coco_results(source: Path, found: list[dict[str, Any]], annotations: Annota
                 keypoints[known[0]], score[known[0]] = table[:, :2], table[:, 2]
     if mistakes:
         raise DataError(mistakes)
-    return Predictions(keypoints, score, unmatched_note(unmatched, annotations))
+    return Predictions(keypoints, score, unmatched=unmatched_note(unmatched, annotations))
 
 
 def _coco_images(source: Path, annotated: Path) -> dict[str, str]:
@@ -238,6 +238,8 @@ def _rows(source: Path, table: dict[str, Any], annotations: Annotations) -> Pred
         row, point = np.argwhere(np.isinf(preds))[0, :2].tolist()
         raise DataError([f"{source.name}: row {row}: keypoint {annotations.schema.names[point]} is infinite"])
     notes = ["preds count pixels from 1, as MPII does: 1 px subtracted"]
+    if n == preds.shape[2]:
+        notes.append(f"preds of that shape might also be {(n, k, n)} in MATLAB's order: taken as a row each")
     zeros = int((preds[..., :2] == 0).all(-1).sum())
     if zeros:
         notes.append(f"{counted(zeros, 'predicted point')} at exactly (0, 0): counted as they stand")

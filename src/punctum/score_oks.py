@@ -1,4 +1,4 @@
-"""What OKS and AP need beside the points: sigmas from where a user gives them, results in COCO's form."""
+"""`punctum score --metric oks`: the mean OKS of instances, and COCO's AP where the annotations are COCO's."""
 
 import json
 from collections import Counter
@@ -7,14 +7,79 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from punctum.data import Annotations, Predictions
 from punctum.data.errors import DataError
-from punctum.metrics import average_precision, sigmas_of
+from punctum.metrics import average_precision, instance_areas, keypoint_similarity, mean_interval, sigmas_of
 from punctum.metrics.average_precision import keypoint_category
 from punctum.schema import Schema
+from punctum.score_points import RESAMPLING, Figures, Points, Request
 
 Row = dict[str, Any]
+
+NORMALIZER = "the keypoint's sigma times the square root of the area (the file's, else 0.53 of the box)"
+
+
+def oks_figures(request: Request) -> Figures:
+    """Mean OKS in total and per keypoint, and AP as the fact `ap` where the annotations are COCO JSON.
+
+    COCO results that name no instances (`annotation_id`), in pictures with several, have AP alone.
+    """
+    annotations = request.annotations
+    sigmas = sigmas_given(request.sigmas, annotations.schema)
+    content = coco_content(annotations.source)
+    rows = None if content is None else coco_results(request.predictions)
+    if content is not None and rows is not None and are_detections(rows, content):
+        return _detections(request, content, rows, sigmas)
+    points, areas = Points(request, "pixels"), instance_areas(annotations)
+    points.lengths = areas.sqrt()
+    similarity = keypoint_similarity(points.pixels, areas, sigmas)
+    per_instance = similarity.nanmean(1)
+    figures = points.figures("share")
+    figures.facts |= {"normalizer": NORMALIZER, "sigmas": list(sigmas)}
+    if figures.facts["left_out"]["why_without_length"]:
+        figures.facts["left_out"]["why_without_length"] = "it has neither an area nor a box"
+    interval = mean_interval([per_instance[:, None]], points.image_ids, **RESAMPLING)
+    figures.add("oks", per_instance.nanmean(), similarity.nanmean(0), interval[:, 0])
+    if content is not None and request.keep is None:
+        _add_precision(figures, content, rows or as_results(points.predictions, annotations, content), sigmas)
+    return figures
+
+
+def _detections(request: Request, content: Row, rows: list[Row], sigmas: Sequence[float]) -> Figures:
+    """AP alone: whose points these are, only a threshold of OKS can say."""
+    if request.keep is not None:
+        raise ValueError("these results name no instances, and pictures have several: AP is of all of them together")
+    annotations, labelled = request.annotations, torch.from_numpy(request.annotations.labelled)
+    facts: Row = {
+        "n": int(labelled.sum()),
+        "n_instances": int(labelled.any(1).sum()),
+        "n_images": len(set(annotations.images)),
+        "normalizer": NORMALIZER,
+        "left_out": {
+            "keypoints": [],
+            "instances_without_labelled_point": int((~labelled.any(1)).sum()),
+            "instances_without_length": 0,
+            "points_without_length": 0,
+            "why_without_length": None,
+        },
+        "missing": {"points": 0, "instances": 0},
+        "sigmas": list(sigmas),
+        "notes": [*annotations.notes, "the results name no instances, and pictures have several: AP alone"],
+    }
+    figures = Figures("share", annotations.schema.names, labelled.sum(0), facts)
+    _add_precision(figures, content, rows, sigmas)
+    return figures
+
+
+def _add_precision(figures: Figures, content: Row, rows: Sequence[Row], sigmas: Sequence[float]) -> None:
+    """AP where its package is there, else a note that it is not."""
+    figures.facts["ap"] = None
+    try:
+        figures.facts["ap"] = average_precision(content, rows, sigmas)
+    except ImportError as error:
+        figures.facts["notes"].append(str(error))
 
 
 def sigmas_given(given: str | Path | Sequence[float] | None, schema: Schema) -> tuple[float, ...]:
@@ -126,13 +191,3 @@ def as_results(predictions: Predictions, annotations: Annotations, content: Row)
                 }
             )
     return results
-
-
-def precision_of(
-    content: Row, rows: Sequence[Row], sigmas: Sequence[float]
-) -> tuple[dict[str, float | None], str | None]:
-    """AP and AR, or nothing and the reason where their package is not there."""
-    try:
-        return average_precision(content, rows, sigmas), None
-    except ImportError as error:
-        return {}, str(error)
