@@ -1,13 +1,15 @@
 """Evaluation against errors that were put there by hand."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from punctum import cli
 from punctum.data import read
-from punctum.evaluate import Protocol, evaluate, image_numbers, measure
+from punctum.evaluate import Protocol, by_difficulty, evaluate, image_numbers, measure
 
 
 def test_errors_put_there_are_found(scenes: Path) -> None:
@@ -51,6 +53,63 @@ def test_evaluate_writes_what_it_returns(trained: Path, scenes: Path, tmp_path: 
     assert metrics["normalizer"].startswith("bbox")
     assert metrics["constant_predictor"]["epe_px"]["median"] > 0
     assert "NaN" not in (tmp_path / "metrics.json").read_text()
+
+
+def test_oks_of_errors_put_there(scenes: Path) -> None:
+    annotations = read(scenes / "test.json")
+    schema = replace(annotations.schema, sigmas=(0.05,) * len(annotations.schema.names))
+    areas = np.arange(1.0, 13.0) * 100
+    keypoints = np.nan_to_num(annotations.keypoints)
+    # By one labelling sigma: exp(-1/8), whatever the size.
+    keypoints[..., 0] += 0.05 * np.sqrt(areas)[:, None]
+    sizes = np.full((len(annotations), 2), 64)
+    metrics = measure(keypoints, replace(annotations, schema=schema, areas=areas), sizes, Protocol("pixels"))
+    assert metrics["oks"] == {"value": pytest.approx(np.exp(-1 / 8)), "interval_95": None, "n_instances": 12}
+    assert "oks" not in measure(keypoints, replace(annotations, areas=areas), sizes, Protocol("pixels"))
+
+
+def test_by_difficulty_measures_each_class_alone(scenes: Path) -> None:
+    annotations = read(scenes / "test.json")
+    k = len(annotations.schema.names)
+    visibility = np.zeros_like(annotations.visibility)
+    visibility[:, 0] = 2
+    visibility[4:9, : k // 2], visibility[9:] = 2, 2
+    annotations = replace(annotations, visibility=visibility, keypoints=np.zeros_like(annotations.keypoints))
+    keypoints = np.zeros_like(annotations.keypoints)
+    keypoints[:4, :, 0], keypoints[4:9, :, 0], keypoints[9:, :, 0] = 30.0, 20.0, 10.0
+    sizes = np.full((12, 2), 64)
+    assert by_difficulty(keypoints, annotations, sizes, Protocol("pixels")) is None
+    by = by_difficulty(keypoints, annotations, sizes, Protocol("pixels", (15.0,), by="joints"))
+    assert by is not None
+    assert [by[level]["n_instances"] for level in ("easy", "medium", "hard")] == [3, 5, 4]
+    assert [by[level]["epe_px"]["mean"] for level in ("easy", "medium", "hard")] == pytest.approx([10, 20, 30])
+    assert [by[level]["pck"]["15"]["value"] for level in ("easy", "medium", "hard")] == [1.0, 0.0, 0.0]
+    boxes = annotations.boxes.copy()
+    boxes[:, 2:] = 200
+    boxes[0], boxes[1, 2:] = np.nan, 31
+    by = by_difficulty(keypoints, replace(annotations, boxes=boxes), sizes, Protocol(by="size"))
+    assert by is not None
+    assert by["instances_in_no_class"] == 2
+    assert by["easy"]["n_instances"] == 10
+    assert by["hard"] == {"n": 0, "n_instances": 0, "n_images": 0}
+    # Not every instance has a box, so all classes are measured by the image, also the one where all have.
+    assert by["easy"]["nme"]["value"] < 0.5
+
+
+def test_evaluate_by_difficulty_and_with_a_flip_test(
+    trained: Path, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", str(trained), str(scenes / "test.json"), "--device", "cpu"]
+    assert cli.main([*words, "--by", "occlusion", "--flip-test", "--out", str(tmp_path / "flip")]) == 0
+    assert "by occlusion" in capsys.readouterr().out
+    flipped = json.loads((tmp_path / "flip" / "metrics.json").read_text())
+    parts = [flipped["by_difficulty"][level] for level in ("easy", "medium", "hard")]
+    assert sum(part["n"] for part in parts) == flipped["n"]
+    plain = evaluate(trained, scenes / "test.json", out=tmp_path, device="cpu")
+    assert (plain["flip_test"], flipped["flip_test"]) == (False, True)
+    assert plain["epe_px"]["mean"] != flipped["epe_px"]["mean"]
+    with pytest.raises(ValueError, match="by must be joints, occlusion, size, got 'age'"):
+        Protocol(by="age")  # type: ignore[arg-type]
 
 
 def test_mistakes(trained: Path, scenes: Path, tmp_path: Path) -> None:

@@ -11,19 +11,22 @@ from rich.console import Console
 from rich.table import Table
 
 from punctum.data import Annotations, Inspection, inspect, read
+from punctum.data.columns import scans_of
 from punctum.data.crop import CropSettings
 from punctum.data.places import crop_coords
 from punctum.draw import contact_sheet, write_png
 from punctum.evaluate import print_notes
+from punctum.layer_overlays import write_label_sheet
 from punctum.overlays import title_of, view_labels
 
 SHEET_CELLS = 24
+SHEET_SCANS = 9
 # A reason found in a larger share of the instances is no exception.
 COMMON_SHARE = 0.05
 # In robust standard deviations from the keypoint's usual place: beyond it a label is worth a look.
 FAR = 6.0
-# Median distance from the centre of a normal distribution of two and three dimensions, in its standard deviations.
-NORMAL_MEDIAN = {2: math.sqrt(2 * math.log(2)), 3: 1.5382}
+# Median distance from the centre of a normal distribution of so many dimensions, in its standard deviations.
+NORMAL_MEDIAN = {1: 0.6745, 2: math.sqrt(2 * math.log(2)), 3: 1.5382}
 
 
 @dataclass
@@ -166,6 +169,8 @@ def _print(annotations: Annotations, sizes: NDArray[np.int64], result: CheckResu
 
 def _draw(annotations: Annotations, result: CheckResult, out: Path, seed: int) -> list[Path]:
     rng = np.random.default_rng(seed)
+    if annotations.dims == 1:
+        return _draw_scans(annotations, result, out, rng)
     sample = rng.permutation(len(annotations))[:SHEET_CELLS]
     # The last quarter is mirrored, so that a wrong left/right pair is seen before it is trained on.
     mirrored = {int(i) for i in sample[-(len(sample) // 4) :]} if annotations.schema.flip_pairs else set()
@@ -182,3 +187,12 @@ def _draw(annotations: Annotations, result: CheckResult, out: Path, seed: int) -
             ]
             written.append(write_png(out / name, contact_sheet(cells, columns, titles)))
     return written
+
+
+def _draw_scans(annotations: Annotations, result: CheckResult, out: Path, rng: np.random.Generator) -> list[Path]:
+    """Scans with their layers: a sample, and those with suspicious columns."""
+    scans = scans_of(annotations)
+    sample = rng.permutation(len(scans))[:SHEET_SCANS].tolist()
+    suspicious = [i for i, scan in enumerate(scans) if any(c in result.suspicious for c in scan)][:SHEET_SCANS]
+    sheets = {"labels.png": sample, "suspicious.png": suspicious}
+    return [write_label_sheet(annotations, rows, out / name) for name, rows in sheets.items() if rows]

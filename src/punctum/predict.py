@@ -6,7 +6,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from punctum.data import Annotations
 from punctum.data.crop import CropSettings, crop_image, crop_matrix, to_image_matrix
 from punctum.data.volumes import as_volume, is_volume, read_picture, read_spacing
 from punctum.files import write_text
+from punctum.heads import Prediction
 from punctum.model import KeypointModel
 from punctum.ops import transform_covariance, transform_points
 from punctum.schema import Schema
@@ -69,16 +70,40 @@ class Predictor:
         model: the network; it says itself how a picture becomes a crop.
         device: where to compute; None: the GPU where there is one.
         batch_size: pictures per forward pass.
+        flip_test: predict the mirrored picture as well, and average the two, as `mirrored_mean` says: twice the
+            time for somewhat smaller errors.
+    Raises:
+        ValueError: a flip test of keypoints that have no flip pairs.
     Example:
         >>> Predictor(KeypointModel.load("runs/first/model")).predict(["a.jpg"])  # doctest: +SKIP
         [ImagePrediction(image='a.jpg', ...)]
     """
 
-    def __init__(self, model: KeypointModel, device: str | torch.device | None = None, batch_size: int = 32) -> None:
+    def __init__(
+        self,
+        model: KeypointModel,
+        device: str | torch.device | None = None,
+        batch_size: int = 32,
+        *,
+        flip_test: bool = False,
+    ) -> None:
+        if flip_test and not model.config.schema.flip_pairs:
+            raise ValueError(
+                "flip test: the model's keypoints have no flip_pairs, so nobody knows which of them trade places in "
+                "a mirrored picture; put flip_pairs into the training annotations, and train again"
+            )
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = model.to(self.device).eval()
         self.batch_size = batch_size
+        self.flip_test = flip_test
         self.crop = CropSettings(input_size=model.config.input_size, **model.config.preprocessing)
+        if model.dims == 1:
+            raise ValueError("this model finds layers in scans: use punctum.predict_layers.LayerPredictor")
+        if model.dims != len(self.crop.input_size):
+            raise ValueError(
+                f"the model's points have {model.dims} coordinates, its pictures {len(self.crop.input_size)} axes: "
+                "there is no map from one to the other; call the KeypointModel itself"
+            )
 
     @property
     def schema(self) -> Schema:
@@ -119,6 +144,10 @@ class Predictor:
         points = self.points(annotations.images, list(annotations.boxes), spacing=annotations.spacing)
         return _as_predictions(points, annotations.image_names, annotations.ids, self.schema.names)
 
+    def annotated_points(self, annotations: Annotations, on_batch: Callable[[int], object] | None = None) -> Points:
+        """Those as arrays, for the metrics; `on_batch(n)` is called when n more instances are done."""
+        return self.points(annotations.images, list(annotations.boxes), on_batch, annotations.spacing)
+
     def points(
         self,
         images: Sequence[Picture],
@@ -147,11 +176,19 @@ class Predictor:
 
     @torch.inference_mode()
     def _forward(self, crops: Tensor, to_image: Tensor) -> tuple[Any, Any, Any]:
-        prediction = self.model.decode(self.model(crops.to(self.device))).map(lambda t: t.cpu().double())
+        crops = crops.to(self.device)
+        prediction = self._decode(crops)
+        if self.flip_test:
+            # The last axis is x: mirrored exactly, with no pixel to spare, since [-1, 1] spans edges.
+            prediction = mirrored_mean(prediction, self._decode(crops.flip(-1)), self.schema.flip_order)
         keypoints = transform_points(prediction.coords, to_image)
         spread = prediction.covariance
         covariance = None if spread is None else transform_covariance(spread, to_image).numpy()
         return keypoints.numpy(), prediction.score.numpy(), covariance
+
+    def _decode(self, crops: Tensor) -> Prediction:
+        # A heatmap would be moved and converted in vain.
+        return replace(self.model.decode(self.model(crops)), heatmap=None).map(lambda t: t.cpu().double())
 
     def _batches(
         self,
@@ -201,21 +238,69 @@ class Predictor:
         return image
 
 
-def load(run: str | Path, device: str | torch.device | None = None) -> Predictor:
+def mirrored_mean(prediction: Prediction, mirrored: Prediction, flip_order: Sequence[int]) -> Prediction:
+    """The flip test: a prediction averaged with that of the mirrored picture, as one mixture of the two.
+
+        mu = (mu_1 + M mu_2) / 2,     S = (S_1 + M S_2 M) / 2 + (mu_1 - M mu_2) (mu_1 - M mu_2)^T / 4
+
+    with M = diag(-1, 1, ...) in normalized coordinates, where left and right points trade places. For a head that
+    reads off the mean of its heatmap this is the mean and covariance of the two heatmaps' average, and it is
+    defined for heads without a heatmap as well. A head that reads off a peak gets the mean of its two peaks.
+
+    Args:
+        prediction: of the picture, (B, K, D) coordinates.
+        mirrored: of its mirror image.
+        flip_order: the keypoint that stands at each place of the mirror image.
+    Returns:
+        Coordinates, mean score, and covariance where both have one; no heatmap.
+    Example:
+        >>> left, right = torch.tensor([[[-0.5, 0.0], [0.25, 0.0]]]), torch.tensor([[[-0.5, 0.0], [0.5, 0.0]]])
+        >>> mean = mirrored_mean(Prediction(left, torch.ones(1, 2)), Prediction(right, torch.zeros(1, 2)), [1, 0])
+        >>> mean.coords.tolist(), mean.score.tolist()
+        ([[[-0.5, 0.0], [0.375, 0.0]]], [[0.5, 0.5]])
+    """
+    order = list(flip_order)
+    dims = prediction.coords.shape[-1]
+    mirror = torch.diag(prediction.coords.new_tensor([-1.0] + [1.0] * dims))
+    coords = transform_points(mirrored.coords[:, order], mirror)
+    covariance = None
+    if prediction.covariance is not None and mirrored.covariance is not None:
+        within = (prediction.covariance + transform_covariance(mirrored.covariance[:, order], mirror)) / 2
+        half = (prediction.coords - coords) / 2
+        covariance = within + half[..., :, None] * half[..., None, :]
+    return Prediction(
+        coords=(prediction.coords + coords) / 2,
+        score=(prediction.score + mirrored.score[:, order]) / 2,
+        covariance=covariance,
+    )
+
+
+def load(run: str | Path, device: str | torch.device | None = None, *, flip_test: bool = False) -> Predictor:
     """Load a trained model from a run folder (or its `model` folder), ready to predict.
 
     Args:
         run: what `punctum train --out` made.
         device: where to compute; None: the GPU where there is one.
+        flip_test: average each prediction with that of the mirrored picture.
     Raises:
         FileNotFoundError: there is no model in the folder.
-        ValueError: the model's files are broken.
+        ValueError: the model's files are broken, or a flip test of keypoints without flip pairs.
     Example:
         >>> predictor = load("runs/first")  # doctest: +SKIP
         >>> predictor.predict(["a.jpg", "b.png"])[0].keypoints  # doctest: +SKIP
     """
-    run = Path(run)
-    return Predictor(KeypointModel.load(run / "model" if (run / "model").is_dir() else run), device)
+    return Predictor(load_model(run), device, flip_test=flip_test)
+
+
+def load_model(run: str | Path) -> KeypointModel:
+    """The network of a run folder, or of its `model` folder.
+
+    Raises:
+        FileNotFoundError: there is no model in the folder.
+        ValueError: the model's files are broken.
+    """
+    folder = Path(run)
+    return KeypointModel.load(folder / "model" if (folder / "model").is_dir() else folder)
 
 
 def write_predictions(predictions: Sequence[ImagePrediction], path: str | Path) -> Path:

@@ -13,12 +13,14 @@ from punctum.data.errors import counted
 from punctum.data.images import to_unit
 from punctum.data.volumes import VOLUME_ENDINGS, as_spacing, is_volume, read_picture, read_spacing
 from punctum.draw import write_png
+from punctum.layer_overlays import view_scan
 from punctum.overlays import draw_instances, draw_volume
-from punctum.predict import ImagePrediction, Predictor, check_output, load, write_predictions
+from punctum.predict import ImagePrediction, Predictor, check_output, load_model, write_predictions
+from punctum.predict_layers import LayerPredictor, ScanPrediction, write_layers
 from punctum.progress import count
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", *VOLUME_ENDINGS)
-ANNOTATION_ENDINGS = (".json", ".csv")
+ANNOTATION_ENDINGS = (".json", ".csv", ".h5", ".mat")
 
 
 def predict_files(
@@ -31,8 +33,9 @@ def predict_files(
     spacing: Sequence[float] | None = None,
     batch_size: int = 32,
     device: str | torch.device | None = None,
+    flip_test: bool = False,
     console: Console | None = None,
-) -> list[ImagePrediction]:
+) -> list[ImagePrediction] | list[ScanPrediction]:
     """Predict for files and write the coordinates.
 
     Args:
@@ -44,6 +47,7 @@ def predict_files(
         spacing: millimetres per voxel as (x, y, z), for volumes whose files do not say it.
         batch_size: pictures at a time.
         device: where to compute.
+        flip_test: average each prediction with that of the mirrored picture.
         console: where to report; None is silent.
     Returns:
         The predictions, in the order of the files.
@@ -56,8 +60,12 @@ def predict_files(
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     pictures, annotated = gather(images)
-    predictor = load(run, device)
-    predictor.batch_size = batch_size
+    model = load_model(run)
+    if model.dims == 1:
+        return _predict_scans(
+            LayerPredictor(model, device, flip_test=flip_test), pictures, annotated, out, draw, console
+        )
+    predictor = Predictor(model, device, batch_size, flip_test=flip_test)
     if pictures and predictor.crop.region == "box":
         console.print(
             "[yellow]note[/yellow] the model learned on boxes around each instance, and pictures have none: whole "
@@ -83,6 +91,28 @@ def predict_files(
             lengths |= zip(annotations.images, known, strict=True)
         n = draw_predictions(predictor, predictions, paths, Path(draw), spacing=lengths, ellipses=ellipses)
         console.print(f"{n} drawings: {draw}")
+    return predictions
+
+
+def _predict_scans(
+    predictor: LayerPredictor,
+    pictures: Sequence[Path],
+    annotated: Sequence[Annotations],
+    out: Path,
+    draw: str | Path | None,
+    console: Console,
+) -> list[ScanPrediction]:
+    """The same for a model that finds layers: whole scans, a line per layer and column."""
+    paths = list(dict.fromkeys([*pictures, *(path for a in annotated for path in a.images)]))
+    with count(console, "predicting", len(paths)) as advance:
+        predictions = predictor.predict(paths, advance)
+    write_layers(predictions, out)
+    console.print(f"{len(predictions)} scans, layers: {out}")
+    if draw is not None:
+        taken: set[str] = set()
+        for path, p in zip(paths, predictions, strict=True):
+            write_png(Path(draw) / _free_name(path.stem, taken), view_scan(path, p.rows, predictor.schema))
+        console.print(f"{len(predictions)} drawings: {draw}")
     return predictions
 
 

@@ -4,19 +4,21 @@ import csv
 import io
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from punctum.data import Annotations
 from punctum.data.columns import check_width, scan_pixels, scans_of, window_of
 from punctum.data.crop import CropSettings
 from punctum.data.images import read_image
 from punctum.files import write_text
+from punctum.heads import Prediction
 from punctum.model import KeypointModel
 from punctum.ops import transform_covariance, transform_points
 from punctum.predict import Points, check_output
@@ -52,16 +54,23 @@ class LayerPredictor:
     Args:
         model: the network; its head has one axis.
         device: where to compute; None: the GPU where there is one.
+        flip_test: average what is found with what is found in the mirrored scan.
+    Raises:
+        ValueError: the model finds points, not layers.
     Example:
         >>> LayerPredictor(KeypointModel.load("runs/oct/model")).predict(["a.png"])  # doctest: +SKIP
         [ScanPrediction(image='a.png', ...)]
     """
 
-    def __init__(self, model: KeypointModel, device: str | torch.device | None = None) -> None:
+    def __init__(
+        self, model: KeypointModel, device: str | torch.device | None = None, *, flip_test: bool = False
+    ) -> None:
+        if model.dims != 1:
+            raise ValueError("this model finds points in pictures: use punctum.predict.Predictor")
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = model.to(self.device).eval()
-        height, width = model.config.input_size
-        self.crop = CropSettings(input_size=(height, width), **model.config.preprocessing)
+        self.flip_test = flip_test
+        self.crop = CropSettings(input_size=model.config.input_size, **model.config.preprocessing)
 
     @property
     def schema(self) -> Schema:
@@ -83,7 +92,7 @@ class LayerPredictor:
                 on_scan(1)
         return found
 
-    def points(self, annotations: Annotations, on_batch: Callable[[int], object] | None = None) -> Points:
+    def annotated_points(self, annotations: Annotations, on_batch: Callable[[int], object] | None = None) -> Points:
         """The annotated columns as arrays, for the metrics: keypoints (N, K, 1); labels are not used."""
         scans = scans_of(annotations)
         predictions = []
@@ -100,7 +109,8 @@ class LayerPredictor:
             score=np.concatenate([p.score.T for p in predictions]),
             covariance=np.concatenate(spread) if len(spread) == len(predictions) else None,
             to_image=np.concatenate([p.to_image for p in predictions]),
-            image_sizes=np.concatenate([np.tile(p.size, (p.size[1], 1)) for p in predictions]),
+            # A depth's picture is its column: one axis.
+            image_sizes=np.concatenate([np.full((p.size[1], 1), p.size[0]) for p in predictions]),
         )
 
     @torch.inference_mode()
@@ -109,7 +119,7 @@ class LayerPredictor:
         rows = self.crop.input_size[0]
         window = window_of((height, width), (rows, width))
         pixels = torch.from_numpy(scan_pixels(image, window, self.crop, width))
-        prediction = self.model.decode(self.model(pixels[None].to(self.device))).map(lambda t: t.cpu().double())
+        prediction = self._decode(pixels)
         to_image = window.to_rows(window.columns(width), rows)
         maps = torch.from_numpy(to_image)
         spread = prediction.covariance
@@ -122,6 +132,22 @@ class LayerPredictor:
             to_image=to_image,
             size=(height, width),
         )
+
+    def _decode(self, pixels: Tensor) -> Prediction:
+        found = self._columns(pixels)
+        if not self.flip_test:
+            return found
+        # Back in order, the columns' depths need no mirroring: two mixtures, one mean and spread.
+        other = self._columns(pixels.flip(-1)).map(lambda t: t.flip(0))
+        covariance = None
+        if found.covariance is not None and other.covariance is not None:
+            half = (found.coords - other.coords) / 2
+            covariance = (found.covariance + other.covariance) / 2 + half[..., None] * half[..., None, :]
+        return Prediction((found.coords + other.coords) / 2, (found.score + other.score) / 2, covariance)
+
+    def _columns(self, pixels: Tensor) -> Prediction:
+        prediction = self.model.decode(self.model(pixels[None].to(self.device)))
+        return replace(prediction, heatmap=None).map(lambda t: t.cpu().double())
 
 
 def write_layers(predictions: Sequence[ScanPrediction], path: str | Path) -> Path:

@@ -17,14 +17,18 @@ from rich.console import Console
 from punctum import backbones, heads
 from punctum.data import Annotations, inspect, read, split
 from punctum.data.augment import flip_notes
+from punctum.data.columns import scans_of
 from punctum.data.crop import CropSettings
+from punctum.data.errors import counted
 from punctum.data.places import mean_coords
 from punctum.draw import training_curves
 from punctum.evaluate import evaluate_model, print_notes
 from punctum.files import write_text
+from punctum.layer_overlays import write_layer_sheet
 from punctum.model import KeypointModel, ModelConfig
 from punctum.overlays import write_sheet
 from punctum.predict import Predictor
+from punctum.predict_layers import LayerPredictor
 from punctum.registry import options_of
 from punctum.settings import TrainSettings
 from punctum.training.budget import with_measured_budget
@@ -33,7 +37,9 @@ from punctum.training.hardware import device_of, is_main_process, own_cores, pre
 from punctum.training.loading import build_loader
 from punctum.training.module import TrainingModule
 
-VOLUME_BACKBONE = "resnet3d"
+# Where data of a kind met the default backbone, and nothing else was chosen.
+VOLUME_BACKBONE, LAYERS_BACKBONE = "resnet3d", "columns"
+SHOWN_SCANS = 6
 VOLUME_SIZE = (64, 64, 64)
 
 
@@ -94,11 +100,18 @@ def _train(settings: TrainSettings, resume: bool, console: Console) -> TrainResu
     if trainer.is_global_zero:
         device = device_of(settings.hardware)
         metrics = evaluate_model(model, val_data, out=run, console=console, device=device, per_keypoint=False)
-        shown = val_data.subset(range(min(12, len(val_data))))
-        predictions = Predictor(model, device).predict_annotations(shown)
-        write_sheet(shown, predictions, run / "figures" / "validation.png")
+        _draw_sheet(model, val_data, device, run / "figures" / "validation.png")
         console.print(f"\nThe run is in [bold]{run}[/bold]: model/, metrics.json, figures/, logs/, config.yaml")
     return TrainResult(run, metrics)
+
+
+def _draw_sheet(model: KeypointModel, data: Annotations, device: torch.device, path: Path) -> None:
+    if data.dims == 1:
+        paths = [data.images[scan.start] for scan in scans_of(data)[:SHOWN_SCANS]]
+        write_layer_sheet(data, LayerPredictor(model, device).predict(paths), path)
+        return
+    shown = data.subset(range(min(12, len(data))))
+    write_sheet(shown, Predictor(model, device).predict_annotations(shown), path)
 
 
 def _check_run_folder(run: Path, resume: bool) -> None:
@@ -148,7 +161,7 @@ def load_data(settings: TrainSettings, console: Console) -> tuple[Annotations, A
         data = parts[part]
         console.print(f"{part}: {len(data)} instances on {len(set(data.images))} images, {data.source}")
         print_notes(inspection.notes, console)
-    if settings.augmentation.flip:
+    if settings.augmentation.flip and train_data.dims > 1:
         print_notes(flip_notes(train_data.schema), console)
     return train_data, val_data, found["training"].sizes
 
@@ -163,7 +176,7 @@ def resolve(settings: TrainSettings, train_data: Annotations) -> TrainSettings:
     head = {**_defaults(heads.available(), settings.head), **settings.head}
     backbone = {**_defaults(backbones.available(), settings.backbone), **settings.backbone}
     crop = replace(settings.crop, input_size=_input_size(settings.crop.input_size, train_data.picture_axes))
-    backbone = _backbone_for(train_data.picture_axes, backbone)
+    backbone = _backbone_for(train_data, backbone)
     if np.isnan(train_data.boxes).any(1).all():
         crop = replace(crop, region="image")
     return replace(settings, head=head, backbone=backbone, crop=crop)
@@ -182,9 +195,14 @@ def _input_size(size: tuple[int, ...], axes: int) -> tuple[int, ...]:
     return size
 
 
-def _backbone_for(axes: int, backbone: dict[str, Any]) -> dict[str, Any]:
-    """The backbone, or the default one of volumes where the default one of images met them, nothing else chosen."""
-    known = backbones.available()
+def _backbone_for(data: Annotations, backbone: dict[str, Any]) -> dict[str, Any]:
+    """The backbone, or the default one of the data's kind where the default one of images met them, nothing else
+    chosen."""
+    known, axes = backbones.available(), data.picture_axes
+    if data.dims == 1:
+        default = TrainSettings("", "").backbone
+        chosen = backbone != {**_defaults(known, default), **default}
+        return backbone if chosen else {"name": LAYERS_BACKBONE, **_defaults(known, {"name": LAYERS_BACKBONE})}
     if backbone["name"] not in known or known[backbone["name"]].picture_axes == axes:
         return backbone
     default = TrainSettings("", "").backbone
@@ -219,7 +237,14 @@ def build_model(
         preprocessing=crop,
         mean_coords=places.tolist(),
     )
-    return KeypointModel(config, pretrained=pretrained)
+    model = KeypointModel(config, pretrained=pretrained)
+    if model.dims != train_data.dims:
+        hint = f": choose --backbone {LAYERS_BACKBONE}" if train_data.dims == 1 else ""
+        raise ValueError(
+            f"backbone {settings.backbone['name']!r} finds points of {counted(model.dims, 'coordinate')}, the data's "
+            f"have {train_data.dims}{hint}"
+        )
+    return model
 
 
 def _fit(

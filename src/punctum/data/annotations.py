@@ -29,6 +29,10 @@ class Annotations:
         source: the file that was read.
         notes: what was skipped or changed while reading, counted, one sentence each.
         spacing: (N, D) float64, millimetres per pixel as (x, y[, z]); None where nothing is known of it.
+        lengths: (N,) float64, the reference length that the file itself gives for each instance, in pixels (MPII: 0.6
+            times the diagonal of the head box); NaN where it gives none for this one; None: for no one.
+        areas: (N,) float64, the file's own area of each instance in pixels squared, NaN where it gives none; None
+            where it gives none at all.
     """
 
     schema: Schema
@@ -41,18 +45,20 @@ class Annotations:
     source: Path
     notes: tuple[str, ...] = ()
     spacing: NDArray[np.float64] | None = None
+    lengths: NDArray[np.float64] | None = None
+    areas: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
 
     @property
     def dims(self) -> int:
-        """D, the numbers of a point: 2 in images, 3 in volumes."""
+        """D, the numbers of a point: 2 in images, 3 in volumes, 1 in the columns of scans."""
         return self.keypoints.shape[-1]
 
     @property
     def picture_axes(self) -> int:
-        """Axes of the pictures that the points lie in: 2 of images, 3 of volumes."""
+        """Axes of the pictures that the points lie in: 2 of images and scans, 3 of volumes."""
         return self.boxes.shape[-1] // 2
 
     @property
@@ -72,6 +78,8 @@ class Annotations:
             boxes=self.boxes[order],
             ids=tuple(self.ids[i] for i in order),
             spacing=None if self.spacing is None else self.spacing[order],
+            lengths=None if self.lengths is None else self.lengths[order],
+            areas=None if self.areas is None else self.areas[order],
         )
 
 

@@ -145,7 +145,7 @@ class ColumnsDataset(Dataset[Batch]):
         except ValueError as error:
             raise ImageError(f"{path}: {error}") from None
         pixels = np.clip(pixels * colour[:, None, None], 0, 1, out=pixels)
-        height, width = self.crop.input_size
+        height, width = _size(self.crop)
         columns = window.columns(width)
         known = (columns >= 0) & (columns < len(instances))
         ids = instances.start + np.clip(columns, 0, len(instances) - 1)
@@ -166,18 +166,23 @@ class ColumnsDataset(Dataset[Batch]):
 
     def _draw(self, epoch: int, i: int, size: tuple[int, int]) -> tuple[Window, NDArray[np.float32]]:
         if self.augmentation is None:
-            return window_of(size, self.crop.input_size), np.ones(3, np.float32)
+            return window_of(size, _size(self.crop)), np.ones(3, np.float32)
         drawn = self.augmentation.draw(np.random.default_rng((self.seed, epoch, i)))
         place = float(np.random.default_rng((self.seed, epoch, i, 1)).random())
-        return window_of(size, self.crop.input_size, drawn, place=place, flip=drawn.flip), drawn.colour
+        return window_of(size, _size(self.crop), drawn, place=place, flip=drawn.flip), drawn.colour
 
 
 def scan_pixels(image: Image, window: Window, crop: CropSettings, width: int | None = None) -> NDArray[np.float32]:
     """The network's input (3, H, W) in [0, 1]; `width` is another than the crop's own where a whole scan is seen."""
     low, high = intensity_range(image, crop.intensity)
-    height, columns = crop.input_size
+    height, columns = _size(crop)
     pixels = cut(image, window, (height, columns if width is None else width))
     return np.ascontiguousarray(scale_intensity(pixels, low, high).transpose(2, 0, 1))
+
+
+def _size(crop: CropSettings) -> tuple[int, int]:
+    height, width = crop.input_size
+    return height, width
 
 
 def scans_of(annotations: Annotations) -> list[range]:
@@ -199,4 +204,9 @@ def scans_of(annotations: Annotations) -> list[range]:
 def check_width(image: Image, columns: int, path: object) -> None:
     """Refuse a scan that has not as many columns as its labels."""
     if image.shape[1] != columns:
-        raise ImageError(f"{path}: the picture has {image.shape[1]} columns, its layers have {columns}")
+        raise ImageError(f"{path}: {width_mistake(image.shape[1], columns)}")
+
+
+def width_mistake(width: int, columns: int) -> str:
+    """What is wrong with a scan that has not as many columns as its labels."""
+    return f"the picture has {width} columns, its layers have {columns}"

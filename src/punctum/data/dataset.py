@@ -10,6 +10,7 @@ from torch.utils.data import Dataset, Sampler, get_worker_info
 
 from punctum.data.annotations import Annotations, Batch
 from punctum.data.augment import Augmentation, Variation, flip_notes
+from punctum.data.columns import ColumnsDataset
 from punctum.data.crop import CropSettings, ImageSize, Matrix, crop_image, crop_matrix, inside, to_image_matrix
 from punctum.data.images import ImageError
 from punctum.data.volumes import read_picture
@@ -98,6 +99,14 @@ class KeypointDataset(Dataset[Batch]):
         return self.augmentation.draw(np.random.default_rng((self.seed, epoch, i)))
 
 
+def dataset_of(
+    annotations: Annotations, crop: CropSettings, augmentation: Augmentation | None = None, seed: int = 0
+) -> KeypointDataset | ColumnsDataset:
+    """The data set of these annotations: crops around instances, or windows of scans where points are depths."""
+    kind = ColumnsDataset if annotations.dims == 1 else KeypointDataset
+    return kind(annotations, crop, augmentation, seed)
+
+
 def _one_thread_in_workers() -> None:
     # OpenCV's threads do not survive a fork, and workers are the parallelism already.
     if get_worker_info() is not None and cv2.getNumThreads() > 1:
@@ -105,7 +114,10 @@ def _one_thread_in_workers() -> None:
 
 
 def collate(samples: Sequence[Batch]) -> Batch:
-    """Samples as one batch: their tensors joined along the first axis."""
+    """Samples as one batch: their tensors joined along the first axis.
+
+    A scan is one picture and as many samples as it has columns.
+    """
     return Batch(
         images=torch.cat([s.images for s in samples]),
         coords=torch.cat([s.coords for s in samples]),

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from punctum.data.annotations import Annotations
+from punctum.data.columns import scans_of, width_mistake
 from punctum.data.crop import ImageSize, inside
 from punctum.data.errors import DataError, counted
 from punctum.data.images import ImageError, Intensity, intensity_range
@@ -62,11 +63,13 @@ def inspect(annotations: Annotations, intensity: Intensity = "range") -> Inspect
     """
     facts = _decode_all(annotations, intensity)
     sizes = _sizes(annotations, facts)
+    if annotations.dims == 1:
+        _check_widths(annotations, sizes)
     within = np.zeros(annotations.visibility.shape, dtype=bool)
     overlap = np.ones(len(annotations), dtype=bool)
     for size in np.unique(sizes, axis=0):
         rows = (sizes == size).all(1)
-        within[rows] = inside(annotations.keypoints[rows], tuple(size.tolist()))
+        within[rows] = inside(annotations.keypoints[rows], tuple(size.tolist())[: annotations.dims])
         overlap[rows] = _overlaps(annotations.boxes[rows], size)
     outside = annotations.labelled & ~within
     notes = [*annotations.notes]
@@ -136,6 +139,17 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         set_level(before)
+
+
+def _check_widths(annotations: Annotations, sizes: NDArray[np.int64]) -> None:
+    """Refuse scans that have not as many columns as their labels."""
+    wrong = [
+        f"{annotations.images[scan.start]}: {width_mistake(int(sizes[scan.start, 1]), len(scan))}"
+        for scan in scans_of(annotations)
+        if sizes[scan.start, 1] != len(scan)
+    ]
+    if wrong:
+        raise DataError(wrong)
 
 
 def _overlaps(boxes: NDArray[np.float64], size: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -39,7 +39,9 @@ class _Scan:
     box: NDArray[np.float64] = field(default_factory=lambda: np.full(6, np.nan))
 
 
-def read_volumes_json(path: str | Path, images: str | Path | None = None) -> Annotations:
+def read_volumes_json(
+    path: str | Path, images: str | Path | None = None, *, labels_only: bool = False
+) -> Annotations:
     """Annotations of landmarks in volumes, from a JSON file.
 
     The file is an object with `keypoints` (names), `volumes`, and, if wanted, `flip_pairs` and `skeleton` (pairs of
@@ -49,6 +51,7 @@ def read_volumes_json(path: str | Path, images: str | Path | None = None) -> Ann
     Args:
         path: the JSON file.
         images: the folder that `file` is relative to; without it, looked for beside the JSON file.
+        labels_only: read without volumes; see `assemble`.
     Raises:
         DataError: every mistake of the file at once, each with its volume and landmark.
     """
@@ -61,10 +64,10 @@ def read_volumes_json(path: str | Path, images: str | Path | None = None) -> Ann
         for i, row in enumerate(content["volumes"])
         if (scan := _json_scan(source, i, row, schema, mistakes)) is not None
     ]
-    return _annotations(source, schema, scans, images, mistakes)
+    return _annotations(source, schema, scans, images, mistakes, labels_only)
 
 
-def read_volumes_csv(path: str | Path, images: str | Path | None = None) -> Annotations:
+def read_volumes_csv(path: str | Path, images: str | Path | None = None, *, labels_only: bool = False) -> Annotations:
     """Annotations of landmarks in volumes, from a csv with a row per landmark.
 
     The columns, in any order, are `volume` (.npy or .npz), `keypoint`, `x`, `y`, `z` in voxels, and, if wanted,
@@ -75,6 +78,7 @@ def read_volumes_csv(path: str | Path, images: str | Path | None = None) -> Anno
     Args:
         path: the csv file.
         images: the folder that `volume` is relative to; without it, looked for beside the csv file.
+        labels_only: read without volumes; see `assemble`.
     Raises:
         DataError: every mistake of the file at once, each with its line.
     """
@@ -82,7 +86,7 @@ def read_volumes_csv(path: str | Path, images: str | Path | None = None) -> Anno
     mistakes: list[str] = []
     scans = _csv_scans(source, mistakes)
     names = tuple(sorted({name for scan in scans for name in scan.points}))
-    return _annotations(source, Schema(names) if names else None, scans, images, mistakes)
+    return _annotations(source, Schema(names) if names else None, scans, images, mistakes, labels_only)
 
 
 def is_volumes_csv(first_line: str) -> bool:
@@ -96,6 +100,7 @@ def _annotations(
     scans: Sequence[_Scan],
     images: str | Path | None,
     mistakes: list[str],
+    labels_only: bool,
 ) -> Annotations:
     """What both files end in: the landmarks in order, the volumes found, the spacing settled."""
     names = () if schema is None else schema.names
@@ -110,7 +115,9 @@ def _annotations(
             mistakes.append(f"{scan.where}: {scan.file!r} is no volume: it should end in .npy or .npz")
     here = source.parent
     folders = [here, here / "volumes", here / "images", here.parent] if images is None else [Path(images)]
-    found = assemble(schema, instances, source=source, folders=folders, mistakes=mistakes, notes=[])
+    found = assemble(
+        schema, instances, source=source, folders=folders, mistakes=mistakes, notes=[], labels_only=labels_only
+    )
     given = {scan.id: scan for scan in scans}
     return _with_spacing(found, [given[i] for i in found.ids])
 
@@ -120,7 +127,8 @@ def _with_spacing(annotations: Annotations, scans: Sequence[_Scan]) -> Annotatio
     spacing, mistakes = np.full((len(annotations), 3), np.nan), []
     for i, (scan, path) in enumerate(zip(scans, annotations.images, strict=True)):
         try:
-            stored = read_spacing(path)
+            # Absent where only labels are read.
+            stored = read_spacing(path) if path.is_file() else None
         except ImageError as error:
             mistakes.append(f"{scan.where}: {error}")
             continue

@@ -14,7 +14,7 @@ from punctum.data.errors import DataError, counted
 from punctum.schema import Schema
 
 
-def read_layers(path: str | Path, images: str | Path | None = None) -> Annotations:
+def read_layers(path: str | Path, images: str | Path | None = None, *, labels_only: bool = False) -> Annotations:
     """Annotations from a layers JSON: one instance for each column of each picture.
 
         {"layers": ["top", "bottom"],
@@ -28,6 +28,7 @@ def read_layers(path: str | Path, images: str | Path | None = None) -> Annotatio
     Args:
         path: the JSON file.
         images: the folder that `image` is relative to; without it, the file's own, or `images` in it.
+        labels_only: read without images, and keep scans without a labelled layer.
     Raises:
         DataError: every mistake of the file at once, each with its scan.
     """
@@ -41,10 +42,10 @@ def read_layers(path: str | Path, images: str | Path | None = None) -> Annotatio
     for i, scan in enumerate(content["scans"]):
         where = f"{source.name}: scans[{i}]"
         table = _rows(scan, where, content["layers"], mistakes)
-        file = _image(scan, where, folders, mistakes)
+        file = _image(scan, where, folders, mistakes, labels_only)
         if table is None or file is None:
             continue
-        if np.isnan(table).all():
+        if np.isnan(table).all() and not labels_only:
             unlabelled += 1
             continue
         rows.append(table)
@@ -57,6 +58,12 @@ def read_layers(path: str | Path, images: str | Path | None = None) -> Annotatio
         raise DataError(mistakes)
     notes = [f"{counted(unlabelled, 'scan')} without a labelled layer left out"] if unlabelled else []
     return _annotations(schema, rows, names, paths, source, notes)
+
+
+def lists_layers(source: Path) -> bool:
+    """Whether a JSON file is one for `read_layers`."""
+    content = source.read_bytes()
+    return b'"layers"' in content and b'"scans"' in content
 
 
 def _annotations(
@@ -138,12 +145,14 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
 
 
-def _image(scan: Any, where: str, folders: Sequence[Path], mistakes: list[str]) -> Path | None:
+def _image(scan: Any, where: str, folders: Sequence[Path], mistakes: list[str], labels_only: bool) -> Path | None:
     name = scan.get("image") if isinstance(scan, dict) else None
     if not isinstance(name, str):
         if isinstance(scan, dict):
             mistakes.append(f"{where}: 'image' should be a file name, got {name!r}")
         return None
+    if labels_only:
+        return folders[0] / name
     problem = ""
     for folder in folders:
         try:

@@ -19,6 +19,13 @@ def crop_coords(annotations: Annotations, sizes: NDArray[np.int64], crop: CropSe
     Returns:
         (N, K, D), NaN where unlabelled.
     """
+    keypoints = torch.from_numpy(np.where(annotations.labelled[..., None], annotations.keypoints, np.nan))
+    if annotations.dims == 1:
+        # A scan's rows all come into the window.
+        for height in np.unique(sizes[:, 0]):
+            rows = torch.from_numpy(sizes[:, 0] == height)
+            keypoints[rows] = to_normalized(keypoints[rows], (int(height),))
+        return keypoints.numpy()
     spacing = [None] * len(annotations) if annotations.spacing is None else list(annotations.spacing)
     matrices = [
         crop_matrix(box, tuple(size), crop, spacing=length)
@@ -26,7 +33,6 @@ def crop_coords(annotations: Annotations, sizes: NDArray[np.int64], crop: CropSe
     ]
     if not matrices:
         return np.zeros(annotations.keypoints.shape)
-    keypoints = torch.from_numpy(np.where(annotations.labelled[..., None], annotations.keypoints, np.nan))
     placed = transform_points(keypoints, torch.from_numpy(np.stack(matrices)))
     return to_normalized(placed, crop.input_size).numpy()
 
