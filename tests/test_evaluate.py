@@ -46,12 +46,32 @@ def test_the_normalizer_of_two_keypoints(scenes: Path) -> None:
     assert strict["left_out"]["instances_without_length"] == len(annotations) - 1  # The longest is kept.
 
 
+def test_the_normalizer_that_the_file_gives_and_the_scores(scenes: Path) -> None:
+    annotations = read(scenes / "test.json")
+    heads = np.geomspace(5, 16, len(annotations))
+    heads[3] = np.nan
+    keypoints = np.nan_to_num(annotations.keypoints)
+    error = np.linspace(0, 10, keypoints.shape[1])  # In px; a head of 10 px makes it 0 to 1.
+    keypoints[..., 0] += error
+    sizes = np.full((len(annotations), 2), 64)
+    score = -error / np.nan_to_num(heads, nan=1.0)[:, None]
+    metrics = measure(keypoints, replace(annotations, lengths=heads), sizes, Protocol("head", (0.5,)), score)
+    expected = (error / heads[:, None])[annotations.labelled]
+    expected = expected[~np.isnan(expected)]
+    assert metrics["pck"]["0.5"]["value"] == pytest.approx((expected <= 0.5).mean())
+    assert metrics["left_out"]["instances_without_length"] == 1
+    assert metrics["score_error_correlation"]["value"] == pytest.approx(1, abs=1e-3)  # Rounding breaks ties.
+    with pytest.raises(ValueError, match="needs head sizes"):
+        measure(keypoints, annotations, sizes, Protocol("head"))
+
+
 def test_evaluate_writes_what_it_returns(trained: Path, scenes: Path, tmp_path: Path) -> None:
     metrics = evaluate(trained, scenes / "test.json", out=tmp_path, device="cpu")
     assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
     assert metrics["data"] == str(scenes / "test.json")
     assert metrics["normalizer"].startswith("bbox")
     assert metrics["constant_predictor"]["epe_px"]["median"] > 0
+    assert -1 <= metrics["score_error_correlation"]["value"] <= 1
     assert "NaN" not in (tmp_path / "metrics.json").read_text()
 
 

@@ -74,7 +74,10 @@ def _check(args: list[str], console: Console) -> None:
     parser = _parser(
         "check", "Look at the labels before training on them: counts, missing points, odd rows, a picture."
     )
-    parser.add_argument("data", help="annotations: COCO keypoints JSON, DeepLabCut csv, or a folder with one")
+    parser.add_argument(
+        "data",
+        help="annotations: COCO keypoints JSON, DeepLabCut csv, MPII's files, or a folder with one JSON or csv",
+    )
     parser.add_argument("--images", help="folder of the images, where it cannot be told from the annotations")
     parser.add_argument("--out", default="check", help="folder for the pictures (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the sample that is drawn (default: %(default)s)")

@@ -104,6 +104,7 @@ def _pckh(request: Request) -> Figures:
     for i, t in enumerate(thresholds):
         figures.add(f"pckh@{t:g}", result.total[i], result.per_keypoint[i], intervals[:, i])
     figures.add("auc", result.auc, result.auc_per_keypoint, intervals[:, -1])
+    figures.total["auc"]["max_threshold"] = limit
     for group, shares in result.groups.items():
         columns = [*shares, result.auc_groups[group]]
         figures.groups[group] = {name: _number(v) for name, v in zip(figures.total, columns, strict=True)}
@@ -120,6 +121,7 @@ def _pck(request: Request) -> Figures:
     for i, t in enumerate(thresholds):
         figures.add(f"pck@{t:g}", shares.total[i], shares.per_keypoint[i], intervals[:, i])
     figures.add("auc", area.total, area.per_keypoint, intervals[:, -1])
+    figures.total["auc"]["max_threshold"] = limit
     return figures
 
 

@@ -170,10 +170,11 @@ def _judge_missing(missing: NDArray[np.bool_], predictions: Predictions, request
             f"{finite}; pck counts them as misses"
         )
     names = annotations.schema.names
+    hint = "" if finite else "; --allow-missing counts it as a miss"
     lines = []
     for n in np.flatnonzero(missing.any(1)):
         lacking = [names[k] for k in np.flatnonzero(missing[n])]
         what = "any keypoint" if missing[n].sum() == annotations.labelled[n].sum() else ", ".join(lacking)
         row = f"{annotations.source.name}: instance {annotations.ids[n]} (image {annotations.image_names[n]})"
-        lines.append(f"{row}: no prediction of {what}; --allow-missing counts it as a miss")
+        lines.append(f"{row}: no prediction of {what}{hint}")
     raise DataError([*predictions.unmatched, *lines])
