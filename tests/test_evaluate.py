@@ -121,7 +121,12 @@ def test_evaluate_by_difficulty_and_with_a_flip_test(
 ) -> None:
     words = ["evaluate", str(trained), str(scenes / "test.json"), "--device", "cpu"]
     assert cli.main([*words, "--by", "occlusion", "--flip-test", "--out", str(tmp_path / "flip")]) == 0
-    assert "by occlusion" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    header = next(line for line in shown.splitlines() if "by occlusion" in line)
+    easy = next(line for line in shown.splitlines() if "easy" in line)
+    assert [cell.strip() for cell in header.split("┃")][2:5] == ["instances", "points", "median px"]
+    assert header.count("┃") == easy.count("│")
+    assert "OKS" not in header  # These keypoints have no sigmas.
     flipped = json.loads((tmp_path / "flip" / "metrics.json").read_text())
     parts = [flipped["by_difficulty"][level] for level in ("easy", "medium", "hard")]
     assert sum(part["n"] for part in parts) == flipped["n"]

@@ -322,7 +322,8 @@ def _print_by_difficulty(by: dict[str, Any], console: Console) -> None:
     thresholds = next((list(part["pck"]) for part in parts if "pck" in part), [])
     rows = {"median px": "epe_px median", "mean px": "epe_px mean", "NME %": "nme value", "OKS %": "oks value"}
     rows |= {f"@{t} %": f"pck {t} value" for t in thresholds}
-    table = Table(Column(f"by {by['criterion']}", no_wrap=True), "instances", *rows)
+    rows = {title: path for title, path in rows.items() if any(_at(part, path) is not None for part in parts)}
+    table = Table(Column(f"by {by['criterion']}", no_wrap=True), "instances", "points", *rows)
     for level, part in zip(LEVELS, parts, strict=True):
         cells = [_number(_at(part, path), ".2%" if "%" in title else ".2f") for title, path in rows.items()]
         table.add_row(level, str(part["n_instances"]), str(part["n"]), *cells)
