@@ -16,6 +16,8 @@ import punctum.demo
 import punctum.evaluate
 import punctum.info
 import punctum.predict_files
+import punctum.score
+import punctum.sigmas
 import punctum.train
 from conformance import SIZES, HeadCase, HeadConformance, TrainedHeadConformance
 from punctum import cli, heads
@@ -106,7 +108,9 @@ def test_commands_of_the_page_parse(
         (punctum.check, "check"),
         (punctum.train, "train"),
         (punctum.evaluate, "evaluate"),
+        (punctum.score, "score"),
         (punctum.predict_files, "predict_files"),
+        (punctum.sigmas, "estimate"),
         (punctum.demo, "demo"),
         (punctum.info, "print_info"),
     ]:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,7 @@ from punctum.data import read
 from punctum.data.images import read_image
 from punctum.heads import Prediction
 from punctum.model import KeypointModel, ModelConfig
-from punctum.predict import Predictor, write_predictions
+from punctum.predict import Predictor, mirrored_mean, write_predictions
 from punctum.predict_files import gather, predict_files
 from punctum.schema import Schema
 
@@ -105,6 +106,65 @@ def test_mistakes_in_calls() -> None:
     with pytest.raises(ValueError, match=r"missing\.png"):
         predictor.predict(["missing.png"])
     assert predictor.predict([]) == []
+
+
+class SideFinder(BlobFinder):
+    """The bright blob left of the middle, the one right of it, and both together; `bias` moves all to the right."""
+
+    def __init__(self, size: tuple[int, int], bias: float = 0.0) -> None:
+        schema = Schema(("left", "right", "middle"), flip_pairs=((0, 1),))
+        super().__init__(size, region="image")
+        self.config = replace(self.config, schema=schema)
+        self.bias = bias
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        light = images.mean(1, keepdim=True)
+        is_right = ops.axis_centres(images.shape[-1]) > 0
+        return [torch.cat([light * ~is_right, light * is_right, light], 1)]
+
+    def decode(self, outputs: list[torch.Tensor]) -> Prediction:
+        found = super().decode(outputs)
+        return replace(found, coords=found.coords + torch.tensor([self.bias, 0.0]))
+
+
+@pytest.mark.parametrize("size", [(64, 96), (63, 95)])
+def test_a_flip_test_moves_nothing_by_a_fraction_of_a_pixel(size: tuple[int, int]) -> None:
+    """Mirrored by one pixel too many, as some tools do on their grids, a point would move by half a pixel."""
+    image = np.maximum(blob(*size, 23.3, 30.2), 0.7 * blob(*size, 70.6, 33.4)).round().astype(np.uint16)
+    plain = Predictor(SideFinder(size), "cpu").predict([image])[0]
+    assert np.allclose(plain.keypoints[:2], [[23.3, 30.2], [70.6, 33.4]], atol=0.02)
+    flipped = Predictor(SideFinder(size), "cpu", flip_test=True).predict([image])[0]
+    assert np.allclose(flipped.keypoints, plain.keypoints, atol=1e-4)
+    assert flipped.covariance is not None
+    assert np.allclose(flipped.covariance, plain.covariance, atol=1e-3)
+    # A network that errs to one side: mirrored it errs to the other, and their mean is the truth.
+    biased = Predictor(SideFinder(size, bias=0.1), "cpu", flip_test=True).predict([image])[0]
+    assert np.allclose(biased.keypoints, plain.keypoints, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(9,), (8, 9), (5, 6, 7)])
+def test_the_flip_tests_mean_is_that_of_the_heatmaps_average(size: tuple[int, ...]) -> None:
+    first, second = torch.randn(2, 2, 3, *size, dtype=torch.float64).flatten(3).softmax(-1).reshape(2, 2, 3, *size)
+    order = [1, 0, 2]
+    average = (first + second[:, order].flip(-1)) / 2
+    one, other = (
+        Prediction(ops.dsnt(h), h.flatten(2).amax(-1), ops.covariance(h, ops.dsnt(h))) for h in (first, second)
+    )
+    found = mirrored_mean(one, other, order)
+    mean = ops.dsnt(average)
+    torch.testing.assert_close(found.coords, mean)
+    torch.testing.assert_close(found.covariance, ops.covariance(average, mean))
+    assert mirrored_mean(one, replace(other, covariance=None), order).covariance is None
+
+
+def test_a_flip_test_needs_flip_pairs(trained: Path, scenes: Path) -> None:
+    with pytest.raises(ValueError, match="flip test: the model's keypoints have no flip_pairs"):
+        Predictor(BlobFinder((32, 32)), "cpu", flip_test=True)
+    annotations = read(scenes / "test.json").subset([0, 1, 2])
+    plain, flipped = (punctum.load(trained, "cpu", flip_test=f).predict_annotations(annotations) for f in (0, 1))
+    for one, other in zip(plain, flipped, strict=True):
+        assert not np.allclose(one.keypoints, other.keypoints, atol=1e-3)
+        assert np.isfinite(other.keypoints).all()
 
 
 def test_load_and_predict_from_python(trained: Path, scenes: Path) -> None:

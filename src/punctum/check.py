@@ -11,19 +11,22 @@ from rich.console import Console
 from rich.table import Table
 
 from punctum.data import Annotations, Inspection, inspect, read
+from punctum.data.columns import scans_of
 from punctum.data.crop import CropSettings
 from punctum.data.places import crop_coords
 from punctum.draw import contact_sheet, write_png
 from punctum.evaluate import print_notes
-from punctum.overlays import view_labels
+from punctum.layer_overlays import write_label_sheet
+from punctum.overlays import title_of, view_labels
 
 SHEET_CELLS = 24
+SHEET_SCANS = 9
 # A reason found in a larger share of the instances is no exception.
 COMMON_SHARE = 0.05
 # In robust standard deviations from the keypoint's usual place: beyond it a label is worth a look.
 FAR = 6.0
-# Median distance from the centre of a two-dimensional normal distribution, in its standard deviations.
-RAYLEIGH_MEDIAN = math.sqrt(2 * math.log(2))
+# Median distance from the centre of a normal distribution of so many dimensions, in its standard deviations.
+NORMAL_MEDIAN = {1: 0.6745, 2: math.sqrt(2 * math.log(2)), 3: 1.5382}
 
 
 @dataclass
@@ -63,7 +66,8 @@ def check(
     """
     console = console or Console(quiet=True)
     annotations = read(data, images)
-    inspection = inspect(annotations)
+    # Volumes of signed or floating type have no range; whether the chosen intensity fits them, `train` says.
+    inspection = inspect(annotations, "percentile" if annotations.picture_axes == 3 else "range")
     names = annotations.schema.names
     suspicious, common = set_common_apart(find_suspicious(annotations, inspection), len(annotations))
     result = CheckResult(
@@ -116,32 +120,34 @@ def set_common_apart(found: dict[int, list[str]], total: int) -> tuple[dict[int,
 
 def _at_origin(points: NDArray[np.float64], labelled: NDArray[np.bool_], names: tuple[str, ...]) -> list[str]:
     zero = labelled & (points == 0).all(-1)
-    return [f"{names[k]} is at exactly (0, 0): missing, rather than there?" for k in np.flatnonzero(zero)]
+    origin = ", ".join("0" * points.shape[-1])
+    return [f"{names[k]} is at exactly ({origin}): missing, rather than there?" for k in np.flatnonzero(zero)]
 
 
 def _coinciding(points: NDArray[np.float64], labelled: NDArray[np.bool_], names: tuple[str, ...]) -> list[str]:
-    places: dict[tuple[float, float], list[str]] = {}
+    places: dict[tuple[float, ...], list[str]] = {}
     for k in np.flatnonzero(labelled):
-        places.setdefault((float(points[k, 0]), float(points[k, 1])), []).append(names[k])
+        places.setdefault(tuple(points[k].tolist()), []).append(names[k])
     return [f"{' and '.join(group)} are at the same place" for group in places.values() if len(group) > 1]
 
 
 def _unusual(annotations: Annotations, sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
     """(N, K): the point is more than FAR robust deviations from the keypoint's median place in the crop."""
-    places = crop_coords(annotations, sizes, CropSettings())
+    places = crop_coords(annotations, sizes, CropSettings(input_size=(128,) * annotations.picture_axes))
+    scale = NORMAL_MEDIAN[annotations.dims]
     unusual = np.zeros(annotations.labelled.shape, dtype=bool)
     for k in range(places.shape[1]):
         rows = np.flatnonzero(annotations.labelled[:, k])
         if len(rows) < 10:  # Too few to say what is usual.
             continue
         offset = np.linalg.norm(places[rows, k] - np.median(places[rows, k], axis=0), axis=-1)
-        unusual[rows, k] = offset > FAR * max(float(np.median(offset)) / RAYLEIGH_MEDIAN, 0.01)
+        unusual[rows, k] = offset > FAR * max(float(np.median(offset)) / scale, 0.01)
     return unusual
 
 
 def _print(annotations: Annotations, sizes: NDArray[np.int64], result: CheckResult, console: Console) -> None:
     console.print(f"[bold]{annotations.source}[/bold]: {result.n_instances} instances, {result.n_images} images")
-    common = Counter(f"{w} x {h}" for h, w in sizes.tolist()).most_common(4)
+    common = Counter(" x ".join(map(str, size[::-1])) for size in sizes.tolist()).most_common(4)
     console.print("sizes: " + ", ".join(f"{size} px ({n} instances)" for size, n in common), highlight=False)
     pairs = len(annotations.schema.flip_pairs)
     console.print(f"left/right pairs: {pairs or 'none, so pictures are not mirrored'}", highlight=False)
@@ -163,18 +169,30 @@ def _print(annotations: Annotations, sizes: NDArray[np.int64], result: CheckResu
 
 def _draw(annotations: Annotations, result: CheckResult, out: Path, seed: int) -> list[Path]:
     rng = np.random.default_rng(seed)
+    if annotations.dims == 1:
+        return _draw_scans(annotations, result, out, rng)
     sample = rng.permutation(len(annotations))[:SHEET_CELLS]
     # The last quarter is mirrored, so that a wrong left/right pair is seen before it is trained on.
     mirrored = {int(i) for i in sample[-(len(sample) // 4) :]} if annotations.schema.flip_pairs else set()
     sheets = {"labels.png": [int(i) for i in sample], "suspicious.png": list(result.suspicious)[:SHEET_CELLS]}
+    columns = 6 if annotations.picture_axes == 2 else 2
     written: list[Path] = []
     for name, rows in sheets.items():
         if rows:
             flips = [name == "labels.png" and i in mirrored for i in rows]
             cells = [view_labels(annotations, i, flip=flip) for i, flip in zip(rows, flips, strict=True)]
             titles = [
-                f"{annotations.image_names[i]}{' (mirrored)' if flip else ''}"
+                f"{title_of(annotations, i)}{' (mirrored)' if flip else ''}"
                 for i, flip in zip(rows, flips, strict=True)
             ]
-            written.append(write_png(out / name, contact_sheet(cells, columns=6, titles=titles)))
+            written.append(write_png(out / name, contact_sheet(cells, columns, titles)))
     return written
+
+
+def _draw_scans(annotations: Annotations, result: CheckResult, out: Path, rng: np.random.Generator) -> list[Path]:
+    """Scans with their layers: a sample, and those with suspicious columns."""
+    scans = scans_of(annotations)
+    sample = rng.permutation(len(scans))[:SHEET_SCANS].tolist()
+    suspicious = [i for i, scan in enumerate(scans) if any(c in result.suspicious for c in scan)][:SHEET_SCANS]
+    sheets = {"labels.png": sample, "suspicious.png": suspicious}
+    return [write_label_sheet(annotations, rows, out / name) for name, rows in sheets.items() if rows]

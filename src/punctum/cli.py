@@ -15,6 +15,8 @@ from punctum.cli_words import underscored
 # A verb's function imports what it needs when it runs, so that `punctum --help` answers at once.
 Command = Callable[[list[str], Console], None]
 
+FLIP_TEST = "average each prediction with that of the mirrored picture"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; the process's exit code is returned, not raised."""
@@ -72,7 +74,10 @@ def _check(args: list[str], console: Console) -> None:
     parser = _parser(
         "check", "Look at the labels before training on them: counts, missing points, odd rows, a picture."
     )
-    parser.add_argument("data", help="annotations: COCO keypoints JSON, DeepLabCut csv, or a folder with one")
+    parser.add_argument(
+        "data",
+        help="annotations: COCO keypoints JSON, DeepLabCut csv, MPII's files, or a folder with one JSON or csv",
+    )
     parser.add_argument("--images", help="folder of the images, where it cannot be told from the annotations")
     parser.add_argument("--out", default="check", help="folder for the pictures (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the sample that is drawn (default: %(default)s)")
@@ -102,17 +107,19 @@ def _evaluate(args: list[str], console: Console) -> None:
     parser.add_argument("--images", help="folder of the images, where it cannot be told from the annotations")
     parser.add_argument(
         "--normalizer",
-        help="bbox, image, pixels or keypoints:NAME,NAME (default: bbox where there are boxes, else image)",
+        help="bbox, image, pixels, head or keypoints:NAME,NAME (default: bbox where there are boxes, else image)",
     )
     parser.add_argument("--thresholds", help="of PCK, in units of the normalizer (default: 0.05,0.1,0.2,0.5)")
     parser.add_argument("--min_length", type=float, default=0.0, help="leave out shorter normalizers, px")
-    parser.add_argument("--spacing", type=float, help="millimetres per pixel: errors in mm too")
+    parser.add_argument("--spacing", type=float, help="millimetres per pixel: errors in mm too (default: the data's)")
+    parser.add_argument("--by", help="joints, occlusion or size: measure easy, medium and hard instances apart too")
+    parser.add_argument("--flip_test", action="store_true", help=FLIP_TEST)
     parser.add_argument("--out", help="folder for metrics.json (default: the run folder)")
     parser.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
     given = parser.parse_args(underscored(args))
     from punctum.evaluate import Protocol, evaluate
 
-    protocol = Protocol(normalizer=given.normalizer, min_length=given.min_length, spacing=given.spacing)
+    protocol = Protocol(normalizer=given.normalizer, min_length=given.min_length, spacing=given.spacing, by=given.by)
     if given.thresholds is not None:
         protocol = replace(protocol, thresholds=_numbers(given.thresholds, "--thresholds"))
     evaluate(
@@ -123,6 +130,44 @@ def _evaluate(args: list[str], console: Console) -> None:
         out=given.out,
         console=console,
         device=given.device,
+        flip_test=given.flip_test,
+    )
+
+
+def _score(args: list[str], console: Console) -> None:
+    parser = _parser("score", "Measure anyone's predictions by annotations: files against files, no model needed.")
+    parser.add_argument(
+        "predictions", help="punctum's csv or JSON, COCO results JSON, or MPII preds (.h5, .mat), row by row"
+    )
+    parser.add_argument("data", help="annotations to judge by, in any readable format; images are not needed")
+    parser.add_argument(
+        "--metric", required=True, help="pckh, pck, nme, epe or oks (with AP, where the files are COCO's)"
+    )
+    parser.add_argument(
+        "--normalizer",
+        help="of pck and nme: bbox, pixels, head or keypoints:NAME,NAME (default: head where it is known, else bbox)",
+    )
+    parser.add_argument("--thresholds", help="of pckh (default: 0.5,0.1) and pck (default: 0.05,0.1,0.2,0.5)")
+    parser.add_argument(
+        "--allow_missing", action="store_true", help="labelled points without a prediction are misses, not mistakes"
+    )
+    parser.add_argument("--sigmas", help="of oks: S,S,... or what `punctum sigmas` wrote (default: the annotations')")
+    parser.add_argument("--by", help="joints, occlusion or size: score easy, medium and hard instances apart too")
+    parser.add_argument("--out", help="JSON file for the figures")
+    given = parser.parse_args(underscored(args))
+    from punctum.score import score
+
+    score(
+        given.predictions,
+        given.data,
+        metric=given.metric,
+        normalizer=given.normalizer,
+        thresholds=None if given.thresholds is None else _numbers(given.thresholds, "--thresholds"),
+        allow_missing=given.allow_missing,
+        sigmas=given.sigmas,
+        by=given.by,
+        out=given.out,
+        console=console,
     )
 
 
@@ -137,6 +182,8 @@ def _predict(args: list[str], console: Console) -> None:
     parser.add_argument("--out", required=True, help="file for the coordinates: .csv or .json")
     parser.add_argument("--draw", help="folder for the pictures with their points drawn in")
     parser.add_argument("--ellipses", action="store_true", help="draw the heatmaps' spread, not calibrated")
+    parser.add_argument("--spacing", help="X,Y,Z: millimetres per voxel, for volumes whose files do not say it")
+    parser.add_argument("--flip_test", action="store_true", help=FLIP_TEST)
     parser.add_argument("--batch_size", type=int, default=32, help="pictures at a time (default: %(default)s)")
     parser.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
     given = parser.parse_args(underscored(args))
@@ -148,10 +195,24 @@ def _predict(args: list[str], console: Console) -> None:
         Path(given.out),
         draw=given.draw,
         ellipses=given.ellipses,
+        spacing=None if given.spacing is None else _numbers(given.spacing, "--spacing"),
         batch_size=given.batch_size,
         device=given.device,
+        flip_test=given.flip_test,
         console=console,
     )
+
+
+def _sigmas(args: list[str], console: Console) -> None:
+    parser = _parser(
+        "sigmas", "Estimate each keypoint's OKS sigma from labellings of the same images by several people."
+    )
+    parser.add_argument("data", nargs="+", help="annotations, one file for each person")
+    parser.add_argument("--out", default="sigmas.json", help="file to write (default: %(default)s)")
+    given = parser.parse_args(underscored(args))
+    from punctum.sigmas import estimate
+
+    estimate(given.data, out=given.out, console=console)
 
 
 def _demo(args: list[str], console: Console) -> None:
@@ -175,7 +236,9 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "check": (_check, "look at the labels before training on them"),
     "train": (_train, "train a model on annotated images"),
     "evaluate": (_evaluate, "measure a model on annotated images"),
+    "score": (_score, "measure anyone's predictions, from a file"),
     "predict": (_predict, "find keypoints in new images"),
+    "sigmas": (_sigmas, "how exactly people label: OKS sigmas from repeated labels"),
     "demo": (_demo, "the whole way on made-up scenes, in three minutes"),
     "info": (_info, "versions, devices, heads and backbones"),
 }

@@ -46,7 +46,10 @@ def build_parser(head: str, backbone: str) -> ArgumentParser:
         f"Short: {', '.join(f'{short} for {option}' for short, option in ALIASES.items())}.",
     )
     parser.add_argument(
-        "annotations", nargs="?", metavar="data", help="COCO keypoints JSON, DeepLabCut csv, or a folder with one"
+        "annotations",
+        nargs="?",
+        metavar="data",
+        help="COCO keypoints JSON, DeepLabCut csv, MPII's files, or a folder",
     )
     parser.add_argument("--data", help="the same, as a setting that --config may hold")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out after its last epoch")

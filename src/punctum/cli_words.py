@@ -39,7 +39,9 @@ def aliased(words: Sequence[str]) -> list[str]:
 
 
 def square_size(words: Sequence[str]) -> list[str]:
-    """`--crop.input_size 128` for (128, 128), `192x256` for height 192 and width 256.
+    """`--crop.input_size 128` for (128, 128), `192x256` for height 192 and width 256, `32x192x256` for depth 32 too.
+
+    One number is a square here; where the data turn out to be volumes, `train.resolve` makes it a cube.
 
     Example:
         >>> square_size(["--crop.input_size", "192x256"])
@@ -52,9 +54,9 @@ def square_size(words: Sequence[str]) -> list[str]:
             at = i if equals else i + 1
             text = value if equals else result[at] if at < len(result) else ""
             sides = text.lower().split("x")
-            if all(side.isdigit() for side in sides) and len(sides) in (1, 2):
-                pair = f"[{sides[0]}, {sides[-1]}]"
-                result[at] = f"{name}={pair}" if equals else pair
+            if all(side.isdigit() for side in sides) and len(sides) in (1, 2, 3):
+                listed = f"[{', '.join(sides * 2 if len(sides) == 1 else sides)}]"
+                result[at] = f"{name}={listed}" if equals else listed
     return result
 
 

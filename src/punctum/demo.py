@@ -9,6 +9,7 @@ from punctum.data.crop import CropSettings
 from punctum.data.synthetic import write_scenes
 from punctum.evaluate import evaluate
 from punctum.overlays import write_sheet
+from punctum.predict import ImagePrediction
 from punctum.predict_files import predict_files
 from punctum.settings import HardwareSettings, OptimizerSettings, TrainSettings
 from punctum.train import train
@@ -61,7 +62,8 @@ def demo(out: str | Path = "demo", *, seed: int = 0, console: Console | None = N
     metrics = evaluate(run, test_file, console=console)
     console.rule("4. coordinates")
     predictions = predict_files(run, [test_file], out / "predictions.csv", console=console)
-    picture = write_sheet(read(test_file), predictions, out / "predictions.png")
+    points = [p for p in predictions if isinstance(p, ImagePrediction)]
+    picture = write_sheet(read(test_file), points, out / "predictions.png")
     console.rule("done")
     console.print(
         f"median error on unseen scenes: [bold]{metrics['epe_px']['median']:.2f} px[/bold] at 128 x 128\n"

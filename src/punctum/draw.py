@@ -117,6 +117,33 @@ def draw_points(
     return picture
 
 
+def draw_layers(image: ArrayLike, rows: ArrayLike, schema: Schema, *, truth: ArrayLike | None = None) -> Image:
+    """Layers as lines over a scan that is enlarged until it is legible.
+
+    Args:
+        image: (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4), uint8.
+        rows: (K, W) pixels of the scan as given; NaN is left out.
+        schema: the layers' names.
+        truth: (K, W) pixels; white lines beneath.
+    Returns:
+        (H', W', 3) RGB, a new array.
+    Raises:
+        ValueError: the image is not uint8 with 1, 3 or 4 channels, or a shape does not fit scan and schema.
+    Example:
+        >>> draw_layers(np.zeros((48, 64), np.uint8), np.full((1, 64), 20.0), Schema(("surface",))).shape
+        (384, 512, 3)
+    """
+    picture, matrix = enlarge(image)
+    shape = (len(schema.names), np.shape(image)[1])
+    unit = max(picture.shape[:2]) / LEGIBLE
+    known = [] if truth is None else [(_WHITE, row) for row in _checked("truth", truth, shape)]
+    for colour, row in [*known, *zip(keypoint_colours(schema), _checked("rows", rows, shape), strict=True)]:
+        places = _moved(np.stack([np.arange(shape[1], dtype=np.float64), row], axis=-1), matrix)
+        for run in np.ma.clump_unmasked(np.ma.masked_invalid(row)):
+            _draw_lines(picture, places[run], colour, (3 if colour is _WHITE else 1.5) * unit)
+    return picture
+
+
 def enlarge(image: ArrayLike, scale: float | None = None) -> tuple[Image, NDArray[np.float64]]:
     """An image resized until it is legible, and the (3, 3) matrix that takes its old pixels to the new ones.
 

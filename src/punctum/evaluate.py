@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -12,16 +12,22 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
+from torch import Tensor
 
 from punctum.data import Annotations, inspect, read
+from punctum.data.errors import counted
 from punctum.files import write_text
-from punctum.metrics import Normalizer, summarize
+from punctum.metrics import Normalizer, difficulty, instance_areas, mean_interval, oks, sigmas_of, summarize
+from punctum.metrics.difficulty import LEVELS, Criterion
 from punctum.model import KeypointModel
 from punctum.ops import transform_points
-from punctum.predict import Points, Predictor, load
+from punctum.predict import Points, Predictor, load_model
+from punctum.predict_layers import LayerPredictor
 from punctum.progress import count
 
 THRESHOLDS = (0.05, 0.1, 0.2, 0.5)
+# What is told of the easy, medium and hard instances.
+BY_DIFFICULTY = ("n", "n_instances", "n_images", "left_out", "epe_px", "pck", "nme", "mre_mm", "oks")
 
 
 @dataclass(frozen=True)
@@ -29,12 +35,14 @@ class Protocol:
     """How errors are judged.
 
     Args:
-        normalizer: what distances are divided by: bbox, image, pixels, or keypoints:NAME,NAME (the distance of
-            those two points); None: bbox where every instance has a box, else image.
+        normalizer: what distances are divided by: bbox, image, pixels, head (what MPII's files give), or
+            keypoints:NAME,NAME (the distance of those two points); None: bbox where every instance has a box, else
+            image.
         thresholds: of PCK, in units of the normalizer.
         min_length: leave out (and count) instances whose normalizer is shorter than this many pixels.
-        spacing: millimetres per pixel, for errors in mm.
+        spacing: millimetres per pixel, for errors in mm; None: what the annotations say.
         seed: of the bootstrap.
+        by: measure easy, medium and hard instances apart as well, by joints, occlusion or size.
     """
 
     normalizer: str | None = None
@@ -42,12 +50,15 @@ class Protocol:
     min_length: float = 0.0
     spacing: float | None = None
     seed: int = 0
+    by: Criterion | None = None
 
     def __post_init__(self) -> None:
         if not self.thresholds or not all(t > 0 for t in self.thresholds):
             raise ValueError(f"thresholds must be positive numbers, got {self.thresholds}")
         if self.spacing is not None and not self.spacing > 0:
             raise ValueError(f"spacing must be positive (mm per pixel), got {self.spacing}")
+        if self.by is not None and self.by not in get_args(Criterion):
+            raise ValueError(f"by must be {', '.join(get_args(Criterion))}, got {self.by!r}")
 
 
 def evaluate(
@@ -59,6 +70,7 @@ def evaluate(
     out: str | Path | None = None,
     console: Console | None = None,
     device: str | torch.device | None = None,
+    flip_test: bool = False,
 ) -> dict[str, Any]:
     """Measure a trained model on annotated images, beside the constant predictor.
 
@@ -70,6 +82,7 @@ def evaluate(
         out: folder for metrics.json; None: the run folder.
         console: where to report; None is silent.
         device: where to compute.
+        flip_test: average each prediction with that of the mirrored picture.
     Returns:
         What metrics.json holds: n, epe_px, pck, per_keypoint, intervals, and the same of the constant predictor,
         which puts every point at its mean place in the training crops: a model that does not beat it has
@@ -79,9 +92,17 @@ def evaluate(
         OSError: a file cannot be read or written.
     """
     run = Path(run)
-    model = load(run, device).model
+    model = load_model(run)
     annotations = read(data, images)
-    return evaluate_model(model, annotations, out=out or run, protocol=protocol, console=console, device=device)
+    return evaluate_model(
+        model,
+        annotations,
+        out=out or run,
+        protocol=protocol,
+        console=console,
+        device=device,
+        flip_test=flip_test,
+    )
 
 
 def evaluate_model(
@@ -93,6 +114,7 @@ def evaluate_model(
     console: Console | None = None,
     device: str | torch.device | None = None,
     per_keypoint: bool = True,
+    flip_test: bool = False,
 ) -> dict[str, Any]:
     """`evaluate` for a model and annotations at hand; writes `out`/metrics.json when there is an `out`.
 
@@ -100,17 +122,27 @@ def evaluate_model(
     """
     protocol, console = protocol or Protocol(), console or Console(quiet=True)
     _check_names(model, annotations)
-    notes = inspect(annotations).notes
-    predictor = Predictor(model, device)
+    predictor = predictor_for(model, device, flip_test=flip_test)
+    notes = inspect(annotations, predictor.crop.intensity).notes
     with count(console, "evaluating", len(annotations)) as advance:
-        points = predictor.points(annotations.images, list(annotations.boxes), on_batch=advance)
-    metrics = measure(points.keypoints, annotations, points.image_sizes, protocol)
+        points = predictor.annotated_points(annotations, advance)
+    metrics = measure(points.keypoints, annotations, points.image_sizes, protocol, points.score)
     constant = _constant_points(model, points)
     if constant is not None:
         judged = measure(constant, annotations, points.image_sizes, protocol)
-        metrics["constant_predictor"] = {k: judged[k] for k in ("epe_px", "pck", "nme") if k in judged}
-    metrics = {"data": str(annotations.source), "notes": list(notes), **metrics}
+        shown = ("epe_px", "pck", "nme", "oks", "mre_mm")
+        metrics["constant_predictor"] = {k: judged[k] for k in shown if k in judged}
+    by = by_difficulty(points.keypoints, annotations, points.image_sizes, protocol)
+    metrics = {
+        "data": str(annotations.source),
+        "notes": list(notes),
+        "flip_test": flip_test,
+        **metrics,
+        **({} if by is None else {"by_difficulty": by}),
+    }
     _print_table(metrics, console)
+    if by is not None:
+        _print_by_difficulty(by, console)
     if per_keypoint:
         _print_per_keypoint(metrics, console)
     if out is not None:
@@ -119,25 +151,36 @@ def evaluate_model(
     return metrics
 
 
+def predictor_for(
+    model: KeypointModel, device: str | torch.device | None = None, *, flip_test: bool = False
+) -> Predictor | LayerPredictor:
+    """What finds the model's points in pictures, or its layers in scans."""
+    kind = LayerPredictor if model.dims == 1 else Predictor
+    return kind(model, device, flip_test=flip_test)
+
+
 def measure(
     keypoints: NDArray[np.float64],
     annotations: Annotations,
     image_sizes: NDArray[np.int64],
     protocol: Protocol,
+    score: NDArray[np.float64] | None = None,
 ) -> dict[str, Any]:
-    """The metrics of predicted points (N, K, 2) in pixels against the annotations' labelled ones."""
-    boxed = bool(np.isfinite(annotations.boxes).all())
-    normalizer = Normalizer.parse(
-        protocol.normalizer or ("bbox" if boxed else "image"), annotations.schema, protocol.min_length
-    )
+    """The metrics of predicted points (N, K, 2) in pixels, and their scores (N, K), against the labelled ones.
+
+    With OKS where the keypoints' sigmas are known, and an area or a box of each instance.
+    """
+    normalizer = Normalizer.parse(_normalizer_word(annotations, protocol), annotations.schema, protocol.min_length)
     target, visible = torch.from_numpy(annotations.keypoints), torch.from_numpy(annotations.labelled)
     lengths = normalizer.lengths(
         target,
         visible,
         boxes=torch.from_numpy(annotations.boxes),
         image_sizes=torch.from_numpy(image_sizes),
+        heads=None if annotations.lengths is None else torch.from_numpy(annotations.lengths),
     )
-    return summarize(
+    image_ids = torch.from_numpy(image_numbers(annotations.images))
+    summary = summarize(
         torch.from_numpy(keypoints),
         target,
         visible,
@@ -145,10 +188,61 @@ def measure(
         normalizer=normalizer,
         lengths=lengths,
         thresholds=protocol.thresholds,
-        image_ids=torch.from_numpy(image_numbers(annotations.images)),
-        spacing=None if protocol.spacing is None else [protocol.spacing] * 2,
+        image_ids=image_ids,
+        spacing=_spacing(annotations, protocol),
+        score=None if score is None else torch.from_numpy(score),
         seed=protocol.seed,
     )
+    sigmas, areas = sigmas_of(annotations.schema), instance_areas(annotations)
+    if sigmas is None or areas.isnan().all():
+        return summary
+    values = oks(torch.from_numpy(keypoints), target, visible, areas, sigmas)
+    return {**summary, "oks": _mean_over_instances(values, image_ids, protocol.seed)}
+
+
+def by_difficulty(
+    keypoints: NDArray[np.float64],
+    annotations: Annotations,
+    image_sizes: NDArray[np.int64],
+    protocol: Protocol,
+) -> dict[str, Any] | None:
+    """`measure` of the easy, medium and hard instances apart; None where the protocol does not ask for it."""
+    if protocol.by is None:
+        return None
+    levels = difficulty(annotations, protocol.by)
+    # The default normalizer is that of all instances together, so that the three can be compared.
+    protocol = replace(protocol, normalizer=_normalizer_word(annotations, protocol))
+    parts: dict[str, Any] = {}
+    for level in LEVELS:
+        rows = np.flatnonzero(levels == level)
+        parts[level] = {"n": 0, "n_instances": 0, "n_images": 0}
+        if len(rows):
+            part = measure(keypoints[rows], annotations.subset(rows), image_sizes[rows], protocol)
+            parts[level] = {key: part[key] for key in BY_DIFFICULTY if key in part}
+    return {"criterion": protocol.by, "instances_in_no_class": int((levels == "").sum()), **parts}
+
+
+def _normalizer_word(annotations: Annotations, protocol: Protocol) -> str:
+    boxed = bool(np.isfinite(annotations.boxes).all())
+    return protocol.normalizer or ("bbox" if boxed else "image")
+
+
+def _mean_over_instances(values: torch.Tensor, image_ids: torch.Tensor, seed: int) -> dict[str, Any]:
+    """Mean, its 95 % interval over images, and the number of instances that have a value."""
+    low, high = mean_interval([values[:, None]], image_ids, seed=seed)[:, 0].tolist()
+    count = int(values.isfinite().sum())
+    return {
+        "value": float(values.nanmean()) if count else None,
+        "interval_95": [low, high] if high - low > 1e-12 else None,
+        "n_instances": count,
+    }
+
+
+def _spacing(annotations: Annotations, protocol: Protocol) -> Tensor | None:
+    """Millimetres per pixel, (N, D): what the protocol says, else what the annotations do."""
+    if protocol.spacing is not None:
+        return torch.full((len(annotations), annotations.dims), protocol.spacing, dtype=torch.float64)
+    return None if annotations.spacing is None else torch.from_numpy(annotations.spacing)
 
 
 def image_numbers(images: Sequence[Path]) -> NDArray[np.int64]:
@@ -172,7 +266,7 @@ def _check_names(model: KeypointModel, annotations: Annotations) -> None:
     ours, theirs = model.config.schema.names, annotations.schema.names
     if ours != theirs:
         raise ValueError(
-            f"the model finds other keypoints than {annotations.source} names: "
+            f"the model finds other points than {annotations.source} names: "
             f"{', '.join(ours)} against {', '.join(theirs)}"
         )
 
@@ -198,6 +292,12 @@ def _print_table(metrics: dict[str, Any], console: Console) -> None:
         interval = metrics["epe_px"]["interval_95"].get(name)
         row = [metrics["epe_px"][name], interval, constant.get("epe_px", {}).get(name)]
         table.add_row(f"error {name}, px", *(_number(v, ".2f") for v in row))
+    if "mre_mm" in metrics:
+        mre, base = metrics["mre_mm"], constant.get("mre_mm", {}).get("value")
+        table.add_row("error mean, mm", *(_number(v, ".2f") for v in (mre["value"], mre["interval_95"], base)))
+        for threshold, rate in metrics["sdr_mm"].items():
+            shares = (_number(rate[key], ".2%") for key in ("value", "interval_95"))
+            table.add_row(f"SDR@{threshold} mm, %", *shares, "-")
     if "nme" in metrics:
         nme = metrics["nme"]
         table.add_row(
@@ -207,7 +307,37 @@ def _print_table(metrics: dict[str, Any], console: Console) -> None:
     for threshold, pck in metrics["pck"].items():
         base = constant.get("pck", {}).get(threshold, {}).get("value")
         table.add_row(f"PCK@{threshold}, %", *(_number(v, ".2%") for v in (pck["value"], pck["interval_95"], base)))
+    if "oks" in metrics:
+        row = [metrics["oks"]["value"], metrics["oks"]["interval_95"], constant.get("oks", {}).get("value")]
+        table.add_row("OKS, %", *(_number(v, ".2%") for v in row))
+    ranked = metrics.get("score_error_correlation")
+    if ranked is not None:
+        row = [_number(ranked[key], ".3f") for key in ("value", "interval_95")]
+        table.add_row("rank correlation of score and closeness", *row, "-")
     console.print(table)
+
+
+def _print_by_difficulty(by: dict[str, Any], console: Console) -> None:
+    parts = [by[level] for level in LEVELS]
+    thresholds = next((list(part["pck"]) for part in parts if "pck" in part), [])
+    rows = {"median px": "epe_px median", "mean px": "epe_px mean", "NME %": "nme value", "OKS %": "oks value"}
+    rows |= {f"@{t} %": f"pck {t} value" for t in thresholds}
+    rows = {title: path for title, path in rows.items() if any(_at(part, path) is not None for part in parts)}
+    table = Table(Column(f"by {by['criterion']}", no_wrap=True), "instances", "points", *rows)
+    for level, part in zip(LEVELS, parts, strict=True):
+        cells = [_number(_at(part, path), ".2%" if "%" in title else ".2f") for title, path in rows.items()]
+        table.add_row(level, str(part["n_instances"]), str(part["n"]), *cells)
+    console.print(table)
+    if by["instances_in_no_class"]:
+        print_notes([f"{counted(by['instances_in_no_class'], 'instance')} in no class of difficulty"], console)
+
+
+def _at(values: dict[str, Any], path: str) -> Any:
+    """The value under nested keys, or None: `_at({"a": {"b": 1}}, "a b")` is 1."""
+    found: Any = values
+    for key in path.split(" "):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found
 
 
 def _print_per_keypoint(metrics: dict[str, Any], console: Console) -> None:

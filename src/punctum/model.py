@@ -99,6 +99,8 @@ def _plain(what: str, value: Any) -> Any:
 class KeypointModel(nn.Module):
     """Images to coordinates: a backbone, and a head on each of its stages.
 
+    `dims` is the number of each point's coordinates: the axes of the features, which may be others than the images'.
+
     Args:
         config: what to build.
         pretrained: False leaves the backbone's `weights` option unused, as when weights are about to be loaded.
@@ -120,6 +122,7 @@ class KeypointModel(nn.Module):
         self.backbone = backbones.build(**options)
         self.backbone.connect(len(config.schema.names))
         size, num_keypoints = self.backbone.feature_size(config.input_size), len(config.schema.names)
+        self.dims = len(size)
         self.heads = nn.ModuleList(
             heads.build(in_channels=self.backbone.channels, num_keypoints=num_keypoints, size=size, **config.head)
             for _ in range(self.backbone.num_stages)

@@ -8,47 +8,83 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from punctum.data import Annotations, CropSettings, crop_image, crop_matrix, read_image
+from punctum.data import Annotations, CropSettings, crop_image, crop_matrix
+from punctum.data.volumes import read_picture, read_spacing
 from punctum.draw import contact_sheet, draw_points, enlarge, write_png
 from punctum.ops import transform_covariance, transform_points
 from punctum.predict import ImagePrediction
 from punctum.schema import Schema
+from punctum.slices import draw_slices
 
 Picture = NDArray[np.uint8]
 
 # Percentiles: a person shall see something in a dark 16-bit image, too.
 VIEW = CropSettings(input_size=(240, 240), padding=1.4, intensity="percentile")
+VOLUME_VIEW = CropSettings(input_size=(100, 100, 100), padding=1.4, intensity="percentile")
+# Landmarks of one volume that a drawing of it shows.
+SHOWN = 8
 
 
 def view_labels(annotations: Annotations, i: int, *, flip: bool = False) -> Picture:
-    """Instance i with its labels; flipped, as training would mirror it."""
+    """Instance i with its labels; flipped, as training would mirror it. Of a volume, slices through one landmark."""
     crop, matrix = _view(annotations, i, flip)
     points, visibility = _moved(annotations.keypoints[i], matrix), annotations.visibility[i]
     if flip:
         order = annotations.schema.flip_order
         points, visibility = points[order], visibility[order]
+    if annotations.picture_axes == 3:
+        return draw_slices(crop, points, annotations.schema, shown_landmark(annotations, i), visibility=visibility)
     return draw_points(crop, points, annotations.schema, visibility=visibility)
 
 
+def shown_landmark(annotations: Annotations, i: int) -> int:
+    """The landmark that is shown of volume i: another one in each volume, of those that it labels."""
+    labelled = np.flatnonzero(annotations.labelled[i])
+    return int(labelled[i % len(labelled)]) if len(labelled) else i % len(annotations.schema.names)
+
+
 def view_prediction(annotations: Annotations, i: int, prediction: ImagePrediction) -> Picture:
-    """Instance i with its prediction, and the labels as crosses."""
+    """Instance i with its prediction, and the labels as crosses. Of a volume, slices through one landmark."""
     crop, matrix = _view(annotations, i)
-    return draw_points(
-        crop,
-        _moved(prediction.keypoints, matrix),
-        annotations.schema,
-        truth=_moved(annotations.keypoints[i], matrix),
-    )
+    points, truth = _moved(prediction.keypoints, matrix), _moved(annotations.keypoints[i], matrix)
+    if annotations.picture_axes == 3:
+        return draw_slices(crop, points, annotations.schema, shown_landmark(annotations, i), truth=truth)
+    return draw_points(crop, points, annotations.schema, truth=truth)
 
 
 def write_sheet(
     annotations: Annotations, predictions: Sequence[ImagePrediction], path: Path, *, columns: int = 4, rows: int = 3
 ) -> Path:
     """A sheet of predicted instances, the first `columns * rows` of them, as a PNG file."""
+    if annotations.picture_axes == 3:
+        columns, rows = 1, 2 * rows
     shown = range(min(len(annotations), columns * rows))
     cells = [view_prediction(annotations, i, predictions[i]) for i in shown]
-    titles = [f"{annotations.image_names[i]}: {_median_error(annotations, i, predictions[i])}" for i in shown]
+    titles = [f"{title_of(annotations, i)}: {_median_error(annotations, i, predictions[i])}" for i in shown]
     return write_png(path, contact_sheet(cells, columns, titles))
+
+
+def draw_volume(
+    path: Path,
+    predictions: Sequence[ImagePrediction],
+    schema: Schema,
+    *,
+    spacing: NDArray[np.float64] | None = None,
+    ellipses: bool = False,
+) -> Picture:
+    """Slices through the first landmarks of a volume, one under the other; ellipses as `draw_instances` has them."""
+    volume = read_picture(path)
+    spacing = read_spacing(path) if spacing is None else spacing
+    matrix = crop_matrix(None, volume.shape[:3], VOLUME_VIEW, spacing=spacing)
+    crop = _eight_bits(crop_image(volume, matrix, VOLUME_VIEW))
+    cells, titles = [], []
+    for p in predictions:
+        spread = _spread(p, matrix) if ellipses else None
+        for k in range(min(len(p.names), SHOWN)):
+            cells.append(draw_slices(crop, _moved(p.keypoints, matrix), schema, k, covariance=spread))
+            place = ", ".join(f"{v:.1f}" for v in p.keypoints[k])
+            titles.append(f"{p.names[k]} at ({place}), score {p.score[k]:.2f}")
+    return contact_sheet(cells, columns=1, titles=titles)
 
 
 def draw_instances(
@@ -68,10 +104,24 @@ def draw_instances(
 
 
 def _view(annotations: Annotations, i: int, flip: bool = False) -> tuple[Picture, NDArray[np.float64]]:
-    image = read_image(annotations.images[i])
-    matrix = crop_matrix(annotations.boxes[i], (image.shape[0], image.shape[1]), VIEW, flip=flip)
-    crop = (crop_image(image, matrix, VIEW).transpose(1, 2, 0) * 255).round().astype(np.uint8)
-    return crop, matrix
+    image = read_picture(annotations.images[i])
+    view = VIEW if annotations.picture_axes == 2 else VOLUME_VIEW
+    spacing = None if annotations.spacing is None else annotations.spacing[i]
+    matrix = crop_matrix(annotations.boxes[i], image.shape[:-1], view, flip=flip, spacing=spacing)
+    return _eight_bits(crop_image(image, matrix, view)), matrix
+
+
+def _eight_bits(crop: NDArray[np.float32]) -> Picture:
+    """(3, H, W) as (H, W, 3), and (1, D, H, W) as (D, H, W)."""
+    pixels = np.moveaxis(crop, 0, -1) if len(crop) > 1 else crop[0]
+    return (pixels * 255).round().astype(np.uint8)
+
+
+def title_of(annotations: Annotations, i: int) -> str:
+    """The picture's name; of a volume, with the landmark that is shown of it."""
+    if annotations.picture_axes == 2:
+        return annotations.image_names[i]
+    return f"{annotations.image_names[i]}, {annotations.schema.names[shown_landmark(annotations, i)]}"
 
 
 def _moved(points: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[Any]:
@@ -89,4 +139,7 @@ def _median_error(annotations: Annotations, i: int, prediction: ImagePrediction)
     if not labelled.any():
         return "no labels"
     offsets = prediction.keypoints[labelled] - annotations.keypoints[i][labelled]
-    return f"{np.median(np.linalg.norm(offsets, axis=-1)):.2f} px"
+    unit = "px" if annotations.picture_axes == 2 else "voxels"
+    if annotations.spacing is not None:
+        offsets, unit = offsets * annotations.spacing[i], "mm"
+    return f"{np.median(np.linalg.norm(offsets, axis=-1)):.2f} {unit}"

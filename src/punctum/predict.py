@@ -2,10 +2,11 @@
 
 import csv
 import io
+import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +17,30 @@ from torch import Tensor
 
 from punctum.data import Annotations
 from punctum.data.crop import CropSettings, crop_image, crop_matrix, to_image_matrix
-from punctum.data.images import read_image
+from punctum.data.volumes import as_volume, is_volume, read_picture, read_spacing
 from punctum.files import write_text
+from punctum.heads import Prediction
 from punctum.model import KeypointModel
 from punctum.ops import transform_covariance, transform_points
 from punctum.schema import Schema
 
 Picture = str | Path | NDArray[Any]
 Box = Sequence[float]
+Spacing = Sequence[float] | NDArray[np.float64]
+AXES = "xyz"
 
 
 @dataclass(frozen=True, eq=False)
 class ImagePrediction:
-    """The points of one instance, in original-image pixels; (0, 0) is the centre of the top-left pixel.
+    """The points of one instance, in original-image pixels or voxels; 0 is the centre of the first one.
 
     Args:
         image: the picture's path as it was given, or `array N`.
         instance: what tells several instances of a picture apart; empty for whole pictures.
         names: K keypoint names.
-        keypoints: (K, 2) float64 as (x, y).
+        keypoints: (K, D) float64 as (x, y[, z]).
         score: (K,) in [0, 1].
-        covariance: (K, 2, 2) in pixels squared, or None where the head knows no spread.
+        covariance: (K, D, D) in pixels squared, or None where the head knows no spread.
     """
 
     image: str
@@ -49,8 +53,8 @@ class ImagePrediction:
 
 @dataclass(frozen=True, eq=False)
 class Points:
-    """N instances as arrays: keypoints (N, K, 2), score (N, K), covariance (N, K, 2, 2) or None, the map from
-    normalized crop coordinates to pixels (N, 3, 3), and the pictures' sizes (N, 2) as (height, width)."""
+    """N instances as arrays: keypoints (N, K, D), score (N, K), covariance (N, K, D, D) or None, the map from
+    normalized crop coordinates to pixels (N, D + 1, D + 1), and the pictures' sizes (N, D) as (H, W) or (D, H, W)."""
 
     keypoints: NDArray[np.float64]
     score: NDArray[np.float64]
@@ -66,29 +70,61 @@ class Predictor:
         model: the network; it says itself how a picture becomes a crop.
         device: where to compute; None: the GPU where there is one.
         batch_size: pictures per forward pass.
+        flip_test: predict the mirrored picture as well, and average the two, as `mirrored_mean` says: twice the
+            time for somewhat smaller errors.
+    Raises:
+        ValueError: a flip test of keypoints that have no flip pairs.
     Example:
         >>> Predictor(KeypointModel.load("runs/first/model")).predict(["a.jpg"])  # doctest: +SKIP
         [ImagePrediction(image='a.jpg', ...)]
     """
 
-    def __init__(self, model: KeypointModel, device: str | torch.device | None = None, batch_size: int = 32) -> None:
+    def __init__(
+        self,
+        model: KeypointModel,
+        device: str | torch.device | None = None,
+        batch_size: int = 32,
+        *,
+        flip_test: bool = False,
+    ) -> None:
+        if flip_test and not model.config.schema.flip_pairs:
+            raise ValueError(
+                "flip test: the model's keypoints have no flip_pairs, so nobody knows which of them trade places in "
+                "a mirrored picture; put flip_pairs into the training annotations, and train again"
+            )
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = model.to(self.device).eval()
         self.batch_size = batch_size
-        height, width = model.config.input_size
-        self.crop = CropSettings(input_size=(height, width), **model.config.preprocessing)
+        self.flip_test = flip_test
+        self.crop = CropSettings(input_size=model.config.input_size, **model.config.preprocessing)
+        if model.dims == 1:
+            raise ValueError("this model finds layers in scans: use punctum.predict_layers.LayerPredictor")
+        if model.dims != len(self.crop.input_size):
+            raise ValueError(
+                f"the model's points have {model.dims} coordinates, its pictures {len(self.crop.input_size)} axes: "
+                "there is no map from one to the other; call the KeypointModel itself"
+            )
 
     @property
     def schema(self) -> Schema:
         """The keypoints that the model finds."""
         return self.model.config.schema
 
-    def predict(self, images: Sequence[Picture], boxes: Sequence[Box | None] | None = None) -> list[ImagePrediction]:
+    def predict(
+        self,
+        images: Sequence[Picture],
+        boxes: Sequence[Box | None] | None = None,
+        *,
+        spacing: Sequence[Spacing | None] | None = None,
+    ) -> list[ImagePrediction]:
         """Find the keypoints in each picture.
 
         Args:
-            images: paths, or arrays (H, W), (H, W, 3) or (H, W, 4) of uint8, uint16, or float in [0, 1]; RGB.
-            boxes: one (x, y, width, height) per picture in its pixels, or None for the whole picture.
+            images: paths, or arrays (H, W), (H, W, 3) or (H, W, 4) of uint8, uint16, or float in [0, 1]; RGB. For a
+                model of volumes: paths of `.npy` or `.npz` files, or arrays (D, H, W).
+            boxes: one (x, y[, z], width, height[, depth]) per picture in its pixels, or None for the whole picture.
+            spacing: of volumes, millimetres per voxel as (x, y, z), one per volume. None: what the `.npz` file
+                says, else as long on every axis.
         Returns:
             One prediction per picture, in the same order.
         Raises:
@@ -96,32 +132,39 @@ class Predictor:
         """
         if isinstance(images, (str, Path, np.ndarray)):
             raise ValueError("predict takes a list of pictures: put a single one in brackets")
-        if boxes is not None and len(boxes) != len(images):
-            raise ValueError(f"{len(images)} pictures but {len(boxes)} boxes")
+        for word, given in (("boxes", boxes), ("spacings", spacing)):
+            if given is not None and len(given) != len(images):
+                raise ValueError(f"{len(images)} pictures but {len(given)} {word}")
         names = [f"array {i}" if isinstance(p, np.ndarray) else str(p) for i, p in enumerate(images)]
-        points = self.points(images, boxes or [None] * len(images))
+        points = self.points(images, boxes or [None] * len(images), spacing=spacing)
         return _as_predictions(points, names, [""] * len(names), self.schema.names)
 
     def predict_annotations(self, annotations: Annotations) -> list[ImagePrediction]:
         """Find the keypoints of every annotated instance, from its picture and box; its labels are not used."""
-        points = self.points(annotations.images, list(annotations.boxes))
+        points = self.points(annotations.images, list(annotations.boxes), spacing=annotations.spacing)
         return _as_predictions(points, annotations.image_names, annotations.ids, self.schema.names)
+
+    def annotated_points(self, annotations: Annotations, on_batch: Callable[[int], object] | None = None) -> Points:
+        """Those as arrays, for the metrics; `on_batch(n)` is called when n more instances are done."""
+        return self.points(annotations.images, list(annotations.boxes), on_batch, annotations.spacing)
 
     def points(
         self,
         images: Sequence[Picture],
         boxes: Sequence[Box | NDArray[np.float64] | None],
         on_batch: Callable[[int], object] | None = None,
+        spacing: Sequence[Spacing | None] | NDArray[np.float64] | None = None,
     ) -> Points:
         """The same as arrays; `on_batch(n)` is called when n more pictures are done."""
         parts = []
-        for crops, to_image, sizes in self._batches(images, boxes):
+        for crops, to_image, sizes in self._batches(images, boxes, spacing):
             parts.append((*self._forward(crops, to_image), to_image.numpy(), sizes))
             if on_batch is not None:
                 on_batch(len(sizes))
         if not parts:
-            empty = np.zeros((0, len(self.schema.names), 2))
-            return Points(empty, empty[..., 0], None, np.zeros((0, 3, 3)), np.zeros((0, 2), dtype=np.int64))
+            dims = len(self.crop.input_size)
+            empty, no_map = np.zeros((0, len(self.schema.names), dims)), np.zeros((0, dims + 1, dims + 1))
+            return Points(empty, empty[..., 0], None, no_map, np.zeros((0, dims), dtype=np.int64))
         keypoints, scores, spreads, matrices, image_sizes = map(list, zip(*parts, strict=True))
         return Points(
             keypoints=np.concatenate(keypoints),
@@ -133,22 +176,34 @@ class Predictor:
 
     @torch.inference_mode()
     def _forward(self, crops: Tensor, to_image: Tensor) -> tuple[Any, Any, Any]:
-        prediction = self.model.decode(self.model(crops.to(self.device))).map(lambda t: t.cpu().double())
+        crops = crops.to(self.device)
+        prediction = self._decode(crops)
+        if self.flip_test:
+            # The last axis is x: mirrored exactly, with no pixel to spare, since [-1, 1] spans edges.
+            prediction = mirrored_mean(prediction, self._decode(crops.flip(-1)), self.schema.flip_order)
         keypoints = transform_points(prediction.coords, to_image)
         spread = prediction.covariance
         covariance = None if spread is None else transform_covariance(spread, to_image).numpy()
         return keypoints.numpy(), prediction.score.numpy(), covariance
 
+    def _decode(self, crops: Tensor) -> Prediction:
+        # A heatmap would be moved and converted in vain.
+        return replace(self.model.decode(self.model(crops)), heatmap=None).map(lambda t: t.cpu().double())
+
     def _batches(
-        self, images: Sequence[Picture], boxes: Sequence[Box | NDArray[np.float64] | None]
+        self,
+        images: Sequence[Picture],
+        boxes: Sequence[Box | NDArray[np.float64] | None],
+        spacing: Sequence[Spacing | None] | NDArray[np.float64] | None,
     ) -> Iterator[tuple[Tensor, Tensor, NDArray[np.int64]]]:
         """Crops, their maps to pixels and the pictures' sizes; the next batch loads while one is computed."""
         starts = range(0, len(images), self.batch_size)
+        lengths: Sequence[Any] | NDArray[np.float64] = [None] * len(images) if spacing is None else spacing
         with ThreadPoolExecutor(max_workers=4) as pool:
 
             def submit(start: int) -> list[Any]:
                 stop = min(start + self.batch_size, len(images))
-                return [pool.submit(self._load, images[i], boxes[i], i) for i in range(start, stop)]
+                return [pool.submit(self._load, images[i], boxes[i], lengths[i], i) for i in range(start, stop)]
 
             upcoming = submit(0) if images else []
             for start in starts:
@@ -157,30 +212,95 @@ class Predictor:
                 yield torch.stack(crops), torch.stack(matrices), np.array(sizes, dtype=np.int64)
 
     def _load(
-        self, picture: Picture, box: Box | NDArray[np.float64] | None, index: int
-    ) -> tuple[Tensor, Tensor, tuple[int, int]]:
-        image = _as_rgb(picture, index) if isinstance(picture, np.ndarray) else read_image(picture)
-        size = (image.shape[0], image.shape[1])
-        matrix = crop_matrix(None if box is None else np.asarray(box, dtype=np.float64), size, self.crop)
+        self, picture: Picture, box: Box | NDArray[np.float64] | None, spacing: Spacing | None, index: int
+    ) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+        image = self._pixels(picture, index)
+        size = image.shape[:-1]
+        if spacing is None and isinstance(picture, (str, Path)) and is_volume(picture):
+            spacing = read_spacing(picture)
+        length = None if spacing is None else np.asarray(spacing, dtype=np.float64)
+        region = None if box is None else np.asarray(box, dtype=np.float64)
+        matrix = crop_matrix(region, size, self.crop, spacing=length)
         crop = torch.from_numpy(crop_image(image, matrix, self.crop))
         return crop, torch.from_numpy(to_image_matrix(matrix, self.crop.input_size)), size
 
+    def _pixels(self, picture: Picture, index: int) -> NDArray[Any]:
+        """A picture as (*S, C), with as many axes as the model learned on."""
+        axes = len(self.crop.input_size)
+        if isinstance(picture, np.ndarray):
+            return _as_rgb(picture, index) if axes == 2 else as_volume(picture, f"array {index}")
+        image = read_picture(picture)
+        if image.ndim - 1 != axes:
+            kinds = {2: "images", 3: "volumes (.npy, .npz)"}
+            raise ValueError(
+                f"{picture}: the model finds points in {kinds[axes]}, this is one of the {kinds[5 - axes]}"
+            )
+        return image
 
-def load(run: str | Path, device: str | torch.device | None = None) -> Predictor:
+
+def mirrored_mean(prediction: Prediction, mirrored: Prediction, flip_order: Sequence[int]) -> Prediction:
+    """The flip test: a prediction averaged with that of the mirrored picture, as one mixture of the two.
+
+        mu = (mu_1 + M mu_2) / 2,     S = (S_1 + M S_2 M) / 2 + (mu_1 - M mu_2) (mu_1 - M mu_2)^T / 4
+
+    with M = diag(-1, 1, ...) in normalized coordinates, where left and right points trade places. For a head that
+    reads off the mean of its heatmap this is the mean and covariance of the two heatmaps' average, and it is
+    defined for heads without a heatmap as well. A head that reads off a peak gets the mean of its two peaks.
+
+    Args:
+        prediction: of the picture, (B, K, D) coordinates.
+        mirrored: of its mirror image.
+        flip_order: the keypoint that stands at each place of the mirror image.
+    Returns:
+        Coordinates, mean score, and covariance where both have one; no heatmap.
+    Example:
+        >>> left, right = torch.tensor([[[-0.5, 0.0], [0.25, 0.0]]]), torch.tensor([[[-0.5, 0.0], [0.5, 0.0]]])
+        >>> mean = mirrored_mean(Prediction(left, torch.ones(1, 2)), Prediction(right, torch.zeros(1, 2)), [1, 0])
+        >>> mean.coords.tolist(), mean.score.tolist()
+        ([[[-0.5, 0.0], [0.375, 0.0]]], [[0.5, 0.5]])
+    """
+    order = list(flip_order)
+    dims = prediction.coords.shape[-1]
+    mirror = torch.diag(prediction.coords.new_tensor([-1.0] + [1.0] * dims))
+    coords = transform_points(mirrored.coords[:, order], mirror)
+    covariance = None
+    if prediction.covariance is not None and mirrored.covariance is not None:
+        within = (prediction.covariance + transform_covariance(mirrored.covariance[:, order], mirror)) / 2
+        half = (prediction.coords - coords) / 2
+        covariance = within + half[..., :, None] * half[..., None, :]
+    return Prediction(
+        coords=(prediction.coords + coords) / 2,
+        score=(prediction.score + mirrored.score[:, order]) / 2,
+        covariance=covariance,
+    )
+
+
+def load(run: str | Path, device: str | torch.device | None = None, *, flip_test: bool = False) -> Predictor:
     """Load a trained model from a run folder (or its `model` folder), ready to predict.
 
     Args:
         run: what `punctum train --out` made.
         device: where to compute; None: the GPU where there is one.
+        flip_test: average each prediction with that of the mirrored picture.
     Raises:
         FileNotFoundError: there is no model in the folder.
-        ValueError: the model's files are broken.
+        ValueError: the model's files are broken, or a flip test of keypoints without flip pairs.
     Example:
         >>> predictor = load("runs/first")  # doctest: +SKIP
         >>> predictor.predict(["a.jpg", "b.png"])[0].keypoints  # doctest: +SKIP
     """
-    run = Path(run)
-    return Predictor(KeypointModel.load(run / "model" if (run / "model").is_dir() else run), device)
+    return Predictor(load_model(run), device, flip_test=flip_test)
+
+
+def load_model(run: str | Path) -> KeypointModel:
+    """The network of a run folder, or of its `model` folder.
+
+    Raises:
+        FileNotFoundError: there is no model in the folder.
+        ValueError: the model's files are broken.
+    """
+    folder = Path(run)
+    return KeypointModel.load(folder / "model" if (folder / "model").is_dir() else folder)
 
 
 def write_predictions(predictions: Sequence[ImagePrediction], path: str | Path) -> Path:
@@ -204,10 +324,13 @@ def check_output(path: Path) -> None:
 def _csv_text(predictions: Sequence[ImagePrediction]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "instance", "keypoint", "x", "y", "score", "cov_xx", "cov_xy", "cov_yy"])
+    axes = AXES[: predictions[0].keypoints.shape[-1]] if predictions else AXES[:2]
+    pairs = list(itertools.combinations_with_replacement(range(len(axes)), 2))
+    spreads = [f"cov_{axes[i]}{axes[j]}" for i, j in pairs]
+    writer.writerow(["image", "instance", "keypoint", *axes, "score", *spreads])
     for p in predictions:
         for k, name in enumerate(p.names):
-            spread = ["", "", ""] if p.covariance is None else [p.covariance[k][i] for i in ((0, 0), (0, 1), (1, 1))]
+            spread = [""] * len(pairs) if p.covariance is None else [p.covariance[k][pair] for pair in pairs]
             numbers = [*p.keypoints[k], p.score[k], *spread]
             writer.writerow([p.image, p.instance, name, *(v if v == "" else f"{v:.6g}" for v in numbers)])
     return text.getvalue()
@@ -215,9 +338,9 @@ def _csv_text(predictions: Sequence[ImagePrediction]) -> str:
 
 def _json_text(predictions: Sequence[ImagePrediction]) -> str:
     def point(p: ImagePrediction, k: int) -> dict[str, Any]:
-        x, y = (round(float(v), 4) for v in p.keypoints[k])
+        place = {axis: round(float(v), 4) for axis, v in zip(AXES, p.keypoints[k], strict=False)}
         covariance = None if p.covariance is None else p.covariance[k].tolist()
-        return {"name": p.names[k], "x": x, "y": y, "score": float(p.score[k]), "covariance": covariance}
+        return {"name": p.names[k], **place, "score": float(p.score[k]), "covariance": covariance}
 
     instances = [
         {"image": p.image, "instance": p.instance, "keypoints": [point(p, k) for k in range(len(p.names))]}

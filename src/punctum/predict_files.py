@@ -1,21 +1,26 @@
 """`punctum predict`: pictures from files, coordinates and drawings to files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 
 from punctum.data import Annotations, read
-from punctum.data.images import read_image, to_unit
+from punctum.data.errors import counted
+from punctum.data.images import to_unit
+from punctum.data.volumes import VOLUME_ENDINGS, as_spacing, is_volume, read_picture, read_spacing
 from punctum.draw import write_png
-from punctum.overlays import draw_instances
-from punctum.predict import ImagePrediction, Predictor, check_output, load, write_predictions
+from punctum.layer_overlays import view_scan
+from punctum.overlays import draw_instances, draw_volume
+from punctum.predict import ImagePrediction, Predictor, check_output, load_model, write_predictions
+from punctum.predict_layers import LayerPredictor, ScanPrediction, write_layers
 from punctum.progress import count
 
-PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-ANNOTATION_ENDINGS = (".json", ".csv")
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", *VOLUME_ENDINGS)
+ANNOTATION_ENDINGS = (".json", ".csv", ".h5", ".mat")
 
 
 def predict_files(
@@ -25,20 +30,24 @@ def predict_files(
     *,
     draw: str | Path | None = None,
     ellipses: bool = False,
+    spacing: Sequence[float] | None = None,
     batch_size: int = 32,
     device: str | torch.device | None = None,
+    flip_test: bool = False,
     console: Console | None = None,
-) -> list[ImagePrediction]:
+) -> list[ImagePrediction] | list[ScanPrediction]:
     """Predict for files and write the coordinates.
 
     Args:
         run: the run folder.
-        images: pictures, folders of pictures, or annotation files, whose pictures and boxes are taken.
+        images: pictures (or volumes), folders of them, or annotation files, whose pictures and boxes are taken.
         out: .csv (a row per point) or .json.
         draw: folder for overlays.
         ellipses: draw the heatmaps' spread, at two sigma; it is not calibrated.
+        spacing: millimetres per voxel as (x, y, z), for volumes whose files do not say it.
         batch_size: pictures at a time.
         device: where to compute.
+        flip_test: average each prediction with that of the mirrored picture.
         console: where to report; None is silent.
     Returns:
         The predictions, in the order of the files.
@@ -51,19 +60,24 @@ def predict_files(
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     pictures, annotated = gather(images)
-    predictor = load(run, device)
-    predictor.batch_size = batch_size
+    model = load_model(run)
+    if model.dims == 1:
+        return _predict_scans(
+            LayerPredictor(model, device, flip_test=flip_test), pictures, annotated, out, draw, console
+        )
+    predictor = Predictor(model, device, batch_size, flip_test=flip_test)
     if pictures and predictor.crop.region == "box":
         console.print(
             "[yellow]note[/yellow] the model learned on boxes around each instance, and pictures have none: whole "
             "pictures are taken (an annotation file instead of pictures gives boxes)"
         )
+    lengths = volume_spacings(pictures, spacing, console)
     predictions: list[ImagePrediction] = []
     total = len(pictures) + sum(len(a) for a in annotated)
     with count(console, "predicting", total) as advance:
         for start in range(0, len(pictures), 16 * batch_size):
             chunk = pictures[start : start + 16 * batch_size]
-            predictions += predictor.predict(chunk)
+            predictions += predictor.predict(chunk, spacing=[lengths.get(path) for path in chunk])
             advance(len(chunk))
         for annotations in annotated:
             predictions += predictor.predict_annotations(annotations)
@@ -72,8 +86,33 @@ def predict_files(
     console.print(f"{len(predictions)} instances, coordinates: {out}")
     if draw is not None:
         paths = [*pictures, *(path for a in annotated for path in a.images)]
-        n = draw_predictions(predictor, predictions, paths, Path(draw), ellipses=ellipses)
+        for annotations in annotated:
+            known = annotations.spacing if annotations.spacing is not None else [None] * len(annotations)
+            lengths |= zip(annotations.images, known, strict=True)
+        n = draw_predictions(predictor, predictions, paths, Path(draw), spacing=lengths, ellipses=ellipses)
         console.print(f"{n} drawings: {draw}")
+    return predictions
+
+
+def _predict_scans(
+    predictor: LayerPredictor,
+    pictures: Sequence[Path],
+    annotated: Sequence[Annotations],
+    out: Path,
+    draw: str | Path | None,
+    console: Console,
+) -> list[ScanPrediction]:
+    """The same for a model that finds layers: whole scans, a line per layer and column."""
+    paths = list(dict.fromkeys([*pictures, *(path for a in annotated for path in a.images)]))
+    with count(console, "predicting", len(paths)) as advance:
+        predictions = predictor.predict(paths, advance)
+    write_layers(predictions, out)
+    console.print(f"{len(predictions)} scans, layers: {out}")
+    if draw is not None:
+        taken: set[str] = set()
+        for path, p in zip(paths, predictions, strict=True):
+            write_png(Path(draw) / _free_name(path.stem, taken), view_scan(path, p.rows, predictor.schema))
+        console.print(f"{len(predictions)} drawings: {draw}")
     return predictions
 
 
@@ -97,22 +136,44 @@ def gather(given: Sequence[str | Path]) -> tuple[list[Path], list[Annotations]]:
     return pictures, annotated
 
 
+def volume_spacings(
+    pictures: Sequence[Path], spacing: Sequence[float] | None, console: Console
+) -> dict[Path, NDArray[np.float64] | None]:
+    """What each volume's own file says, else what was given; those that nobody knows are told."""
+    given = None if spacing is None else as_spacing(list(spacing))
+    lengths = {
+        path: stored if (stored := read_spacing(path)) is not None else given for path in filter(is_volume, pictures)
+    }
+    unknown = sum(length is None for length in lengths.values())
+    if unknown:
+        console.print(
+            f"[yellow]note[/yellow] {counted(unknown, 'volume')} without a spacing: voxels are taken to be as long "
+            "on every axis; --spacing X,Y,Z gives their millimetres"
+        )
+    return lengths
+
+
 def draw_predictions(
     predictor: Predictor,
     predictions: Sequence[ImagePrediction],
     paths: Sequence[Path],
     folder: Path,
     *,
+    spacing: Mapping[Path, NDArray[np.float64] | None] | None = None,
     ellipses: bool = False,
 ) -> int:
-    """One drawing per picture, all its instances on it; returns how many."""
+    """One drawing per picture, all its instances on it; returns how many. `spacing` is that of volumes."""
     by_picture: dict[Path, list[ImagePrediction]] = {}
     for path, prediction in zip(paths, predictions, strict=True):
         by_picture.setdefault(path, []).append(prediction)
     taken: set[str] = set()
     for path, instances in by_picture.items():
-        image = (to_unit(read_image(path), predictor.crop.intensity) * 255).astype(np.uint8)
-        picture = draw_instances(image, instances, predictor.schema, ellipses=ellipses)
+        if is_volume(path):
+            length = (spacing or {}).get(path)
+            picture = draw_volume(path, instances, predictor.schema, spacing=length, ellipses=ellipses)
+        else:
+            image = (to_unit(read_picture(path), predictor.crop.intensity) * 255).astype(np.uint8)
+            picture = draw_instances(image, instances, predictor.schema, ellipses=ellipses)
         write_png(folder / _free_name(path.stem, taken), picture)
     return len(by_picture)
 

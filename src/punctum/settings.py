@@ -61,7 +61,8 @@ class TrainSettings:
     """One training run.
 
     Args:
-        data: annotations to train on: COCO keypoints JSON, DeepLabCut csv, or a folder with one of them.
+        data: annotations to train on: COCO keypoints JSON, DeepLabCut csv, a file of MPII, or a folder with one
+            JSON or csv.
         out: the run folder, made here.
         val: annotations to validate on; without it, a part of the training images.
         images: folder of the training images, where it cannot be told from `data`.
@@ -125,8 +126,7 @@ class TrainSettings:
         values = dict(values)
         crop = dict(values.get("crop", {}))
         if "input_size" in crop:
-            height, width = crop["input_size"]
-            crop["input_size"] = (int(height), int(width))
+            crop["input_size"] = tuple(int(n) for n in crop["input_size"])
         values["crop"] = CropSettings(**crop)
         values["augmentation"] = Augmentation(**values.get("augmentation", {}))
         values["optimizer"] = OptimizerSettings(**values.get("optimizer", {}))

@@ -17,13 +17,18 @@ from rich.console import Console
 from punctum import backbones, heads
 from punctum.data import Annotations, inspect, read, split
 from punctum.data.augment import flip_notes
+from punctum.data.columns import scans_of
+from punctum.data.crop import CropSettings
+from punctum.data.errors import counted
 from punctum.data.places import mean_coords
 from punctum.draw import training_curves
 from punctum.evaluate import evaluate_model, print_notes
 from punctum.files import write_text
+from punctum.layer_overlays import write_layer_sheet
 from punctum.model import KeypointModel, ModelConfig
 from punctum.overlays import write_sheet
 from punctum.predict import Predictor
+from punctum.predict_layers import LayerPredictor
 from punctum.registry import options_of
 from punctum.settings import TrainSettings
 from punctum.training.budget import with_measured_budget
@@ -31,6 +36,11 @@ from punctum.training.callbacks import build_callbacks
 from punctum.training.hardware import device_of, is_main_process, own_cores, precision_of, quiet_libraries
 from punctum.training.loading import build_loader
 from punctum.training.module import TrainingModule
+
+# Where data of a kind met the default backbone, and nothing else was chosen.
+VOLUME_BACKBONE, LAYERS_BACKBONE = "resnet3d", "columns"
+SHOWN_SCANS = 6
+VOLUME_SIZE = (64, 64, 64)
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,9 @@ def _train(settings: TrainSettings, resume: bool, console: Console) -> TrainResu
         L.seed_everything(settings.seed, verbose=False)
     train_data, val_data, sizes = load_data(settings, console)
     settings = resolve(settings, train_data)
+    if train_data.picture_axes == 3:
+        size = " x ".join(map(str, settings.crop.input_size))
+        console.print(f"volumes: backbone {settings.backbone['name']}, input {size} voxels (depth, height, width)")
     model = build_model(settings, train_data, sizes, pretrained=not resume)
     if settings.budget is not None and not resume:
         settings = with_measured_budget(settings, model, train_data, val_data, console)
@@ -87,11 +100,18 @@ def _train(settings: TrainSettings, resume: bool, console: Console) -> TrainResu
     if trainer.is_global_zero:
         device = device_of(settings.hardware)
         metrics = evaluate_model(model, val_data, out=run, console=console, device=device, per_keypoint=False)
-        shown = val_data.subset(range(min(12, len(val_data))))
-        predictions = Predictor(model, device).predict_annotations(shown)
-        write_sheet(shown, predictions, run / "figures" / "validation.png")
+        _draw_sheet(model, val_data, device, run / "figures" / "validation.png")
         console.print(f"\nThe run is in [bold]{run}[/bold]: model/, metrics.json, figures/, logs/, config.yaml")
     return TrainResult(run, metrics)
+
+
+def _draw_sheet(model: KeypointModel, data: Annotations, device: torch.device, path: Path) -> None:
+    if data.dims == 1:
+        paths = [data.images[scan.start] for scan in scans_of(data)[:SHOWN_SCANS]]
+        write_layer_sheet(data, LayerPredictor(model, device).predict(paths), path)
+        return
+    shown = data.subset(range(min(12, len(data))))
+    write_sheet(shown, Predictor(model, device).predict_annotations(shown), path)
 
 
 def _check_run_folder(run: Path, resume: bool) -> None:
@@ -121,7 +141,7 @@ def load_config(run: Path) -> TrainSettings:
 
 
 def load_data(settings: TrainSettings, console: Console) -> tuple[Annotations, Annotations, NDArray[np.int64]]:
-    """Training and validation annotations, checked, and the (H, W) of the training images.
+    """Training and validation annotations, checked, and the sizes of the training images.
 
     Every image is decoded once here, so that every mistake is found before any training.
     """
@@ -141,19 +161,59 @@ def load_data(settings: TrainSettings, console: Console) -> tuple[Annotations, A
         data = parts[part]
         console.print(f"{part}: {len(data)} instances on {len(set(data.images))} images, {data.source}")
         print_notes(inspection.notes, console)
-    if settings.augmentation.flip:
+    if settings.augmentation.flip and train_data.dims > 1:
         print_notes(flip_notes(train_data.schema), console)
     return train_data, val_data, found["training"].sizes
 
 
 def resolve(settings: TrainSettings, train_data: Annotations) -> TrainSettings:
-    """Settings with every default of the head and backbone written out, and the region that the data allow."""
+    """Settings with every default of the head and backbone written out, and what the data allow: the region, the
+    input's axes, and for volumes a backbone of volumes where none was chosen.
+
+    Raises:
+        ValueError: the chosen backbone or input size is not for pictures of this kind.
+    """
     head = {**_defaults(heads.available(), settings.head), **settings.head}
     backbone = {**_defaults(backbones.available(), settings.backbone), **settings.backbone}
-    crop = settings.crop
+    crop = replace(settings.crop, input_size=_input_size(settings.crop.input_size, train_data.picture_axes))
+    backbone = _backbone_for(train_data, backbone)
     if np.isnan(train_data.boxes).any(1).all():
         crop = replace(crop, region="image")
     return replace(settings, head=head, backbone=backbone, crop=crop)
+
+
+def _input_size(size: tuple[int, ...], axes: int) -> tuple[int, ...]:
+    """For volumes a cube instead of a square; instead of the default, one that a computer can hold."""
+    if axes == 3 and size == CropSettings().input_size:
+        return VOLUME_SIZE
+    if axes == 3 and len(set(size)) == 1:
+        return (size[0],) * 3
+    if len(size) != axes:
+        written = "x".join(map(str, size))
+        wanted = "volumes need one side, 64, or three, 32x64x64 (D, H, W)" if axes == 3 else "images have two sides"
+        raise ValueError(f"input_size {written}: {wanted}")
+    return size
+
+
+def _backbone_for(data: Annotations, backbone: dict[str, Any]) -> dict[str, Any]:
+    """The backbone, or the default one of the data's kind where the default one of images met them, nothing else
+    chosen."""
+    known, axes = backbones.available(), data.picture_axes
+    if data.dims == 1:
+        default = TrainSettings("", "").backbone
+        chosen = backbone != {**_defaults(known, default), **default}
+        return backbone if chosen else {"name": LAYERS_BACKBONE, **_defaults(known, {"name": LAYERS_BACKBONE})}
+    if backbone["name"] not in known or known[backbone["name"]].picture_axes == axes:
+        return backbone
+    default = TrainSettings("", "").backbone
+    if axes == 3 and backbone == {**_defaults(known, default), **default}:
+        return {"name": VOLUME_BACKBONE, **_defaults(known, {"name": VOLUME_BACKBONE})}
+    fitting = [name for name, found in known.items() if found.picture_axes == axes]
+    theirs, ours = ("images", "volumes") if axes == 3 else ("volumes", "images")
+    raise ValueError(
+        f"backbone {backbone['name']!r} takes {theirs}, and the data are {ours}: choose --backbone {fitting[0]}"
+        + (f", or one of {', '.join(fitting[1:])}" if fitting[1:] else "")
+    )
 
 
 def _defaults(classes: Mapping[str, type], chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,13 +231,20 @@ def build_model(
     places = mean_coords(train_data, sizes, settings.crop)
     config = ModelConfig(
         schema=train_data.schema,
-        input_size=(size[0], size[1]),
+        input_size=tuple(size),
         backbone=settings.backbone,
         head=settings.head,
         preprocessing=crop,
         mean_coords=places.tolist(),
     )
-    return KeypointModel(config, pretrained=pretrained)
+    model = KeypointModel(config, pretrained=pretrained)
+    if model.dims != train_data.dims:
+        hint = f": choose --backbone {LAYERS_BACKBONE}" if train_data.dims == 1 else ""
+        raise ValueError(
+            f"backbone {settings.backbone['name']!r} finds points of {counted(model.dims, 'coordinate')}, the data's "
+            f"have {train_data.dims}{hint}"
+        )
+    return model
 
 
 def _fit(
@@ -213,7 +280,7 @@ def _fit(
         train_loader = build_loader(train_data, settings, training=True, **ranks)
         val_loader = build_loader(val_data, settings, training=False, **ranks)
         total_steps = settings.max_epochs * len(train_loader)
-        if device_of(hardware).type == "cuda":
+        if device_of(hardware).type == "cuda" and train_data.picture_axes == 2:
             # Not on the CPU: there, PyTorch 2.13's backward of small strided convolutions writes out of bounds.
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         rows = tuple(f"{name} (id {i})" for name, i in zip(train_data.image_names, train_data.ids, strict=True))

@@ -55,6 +55,19 @@ def test_a_box_without_area_is_no_box(write_coco: Write, box: Any) -> None:
     assert "2 instances without a box: the whole image counts" in found.notes
 
 
+def test_areas_are_the_files_own(write_coco: Write) -> None:
+    assert read_coco(write_coco()).areas is None
+    found = read_coco(write_coco(lambda c: [c["annotations"][i].update(area=a) for i, a in ((0, 120.5), (1, 0))]))
+    assert found.areas is not None
+    assert found.areas[0] == 120.5
+    assert np.isnan(found.areas[1:]).all()  # Zero is none.
+    assert found.subset([2, 0]).areas is not None
+    assert found.subset([2, 0]).areas.tolist()[1] == 120.5
+    for wrong in (-1, "big", float("inf")):
+        with pytest.raises(DataError, match="area should be a finite number of square pixels"):
+            read_coco(write_coco(lambda c, wrong=wrong: c["annotations"][0].update(area=wrong)))
+
+
 def test_what_is_left_out_is_counted(write_coco: Write) -> None:
     def change(content: dict[str, Any]) -> None:
         content["annotations"][0].update(keypoints=[0] * 9, num_keypoints=0)

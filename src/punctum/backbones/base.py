@@ -18,6 +18,9 @@ class Backbone(nn.Module, abc.ABC):
 
     name: ClassVar[str]
 
+    picture_axes: ClassVar[int] = 2
+    """Axes of the pictures it takes: 2 for images, 3 for volumes."""
+
     in_channels: int = 3
     """Channels of the images it takes: 3 for RGB."""
 

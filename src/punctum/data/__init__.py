@@ -4,11 +4,16 @@ from punctum.data.annotations import Annotations, Batch
 from punctum.data.augment import Augmentation
 from punctum.data.coco import read_coco
 from punctum.data.crop import CropSettings, crop_image, crop_matrix, to_image_matrix, warp
-from punctum.data.dataset import EpochSampler, KeypointDataset, collate, split
+from punctum.data.dataset import EpochSampler, KeypointDataset, collate, dataset_of, split
 from punctum.data.deeplabcut import read_deeplabcut
 from punctum.data.errors import DataError
 from punctum.data.images import ImageError, image_size, read_image, to_unit
 from punctum.data.inspection import Inspection, check_images, inspect
+from punctum.data.layers import read_layers
+from punctum.data.matching import Predictions
+from punctum.data.mpii import read_mpii_h5, read_mpii_json
+from punctum.data.mpii_mat import read_mpii_mat
+from punctum.data.predictions import read_predictions
 from punctum.data.readers import read
 
 __all__ = [
@@ -21,16 +26,23 @@ __all__ = [
     "ImageError",
     "Inspection",
     "KeypointDataset",
+    "Predictions",
     "check_images",
     "collate",
     "crop_image",
     "crop_matrix",
+    "dataset_of",
     "image_size",
     "inspect",
     "read",
     "read_coco",
     "read_deeplabcut",
     "read_image",
+    "read_layers",
+    "read_mpii_h5",
+    "read_mpii_json",
+    "read_mpii_mat",
+    "read_predictions",
     "split",
     "to_image_matrix",
     "to_unit",

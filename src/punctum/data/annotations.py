@@ -20,12 +20,19 @@ class Annotations:
         schema: names, skeleton, flip pairs, sigmas of the K keypoints.
         images: N paths, one per instance.
         image_names: N names as the annotation file writes them; outputs repeat them.
-        keypoints: (N, K, 2) float64 as (x, y), (0, 0) the centre of the top-left pixel; NaN where unlabelled.
+        keypoints: (N, K, D) float64 as (x, y[, z]), 0 the centre of the first pixel; NaN where unlabelled. D is 2 for
+            images and 3 for volumes.
         visibility: (N, K) int8: 0 not labelled, 1 labelled but hidden, 2 labelled and visible.
-        boxes: (N, 4) float64 as (x, y, width, height); NaN where the file gives none: the whole image counts.
+        boxes: (N, 2 D) float64 as (x, y[, z], width, height[, depth]); NaN where the file gives none: the whole image
+            counts.
         ids: N strings that name the instance in messages and outputs.
         source: the file that was read.
         notes: what was skipped or changed while reading, counted, one sentence each.
+        spacing: (N, D) float64, millimetres per pixel as (x, y[, z]); None where nothing is known of it.
+        lengths: (N,) float64, the reference length that the file itself gives for each instance, in pixels (MPII: 0.6
+            times the diagonal of the head box); NaN where it gives none for this one; None: for no one.
+        areas: (N,) float64, the file's own area of each instance in pixels squared, NaN where it gives none; None
+            where it gives none at all.
     """
 
     schema: Schema
@@ -37,9 +44,22 @@ class Annotations:
     ids: tuple[str, ...]
     source: Path
     notes: tuple[str, ...] = ()
+    spacing: NDArray[np.float64] | None = None
+    lengths: NDArray[np.float64] | None = None
+    areas: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def dims(self) -> int:
+        """D, the numbers of a point: 2 in images, 3 in volumes, 1 in the columns of scans."""
+        return self.keypoints.shape[-1]
+
+    @property
+    def picture_axes(self) -> int:
+        """Axes of the pictures that the points lie in: 2 of images and scans, 3 of volumes."""
+        return self.boxes.shape[-1] // 2
 
     @property
     def labelled(self) -> NDArray[np.bool_]:
@@ -57,6 +77,9 @@ class Annotations:
             visibility=self.visibility[order],
             boxes=self.boxes[order],
             ids=tuple(self.ids[i] for i in order),
+            spacing=None if self.spacing is None else self.spacing[order],
+            lengths=None if self.lengths is None else self.lengths[order],
+            areas=None if self.areas is None else self.areas[order],
         )
 
 
@@ -65,7 +88,7 @@ class Batch:
     """B crops and their truth.
 
     Args:
-        images: (B, 3, H, W) float32 in [0, 1], RGB.
+        images: (B, 3, H, W) float32 in [0, 1], RGB; (B, 1, D, H, W) of volumes.
         coords: (B, K, D), normalized in the crop; anything where not visible.
         visible: (B, K) bool: labelled, and inside both image and crop.
         absent: (B, K) bool: labelled, and outside image or crop: known not to be in the picture.

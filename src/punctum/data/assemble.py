@@ -24,9 +24,11 @@ class Instance:
         where: file and row, for messages: "train.json: annotation 17 (image 12.jpg)".
         image: the image's name as the file writes it.
         id: names the instance.
-        keypoints: (K, 2); NaN where unlabelled.
+        keypoints: (K, D); NaN where unlabelled.
         visibility: (K,) of 0, 1, 2.
-        box: (4,) as (x, y, width, height), or NaN.
+        box: (2 D,) as (x, y[, z], width, height[, depth]), or NaN.
+        length: the reference length that the file gives, in pixels, or NaN.
+        area: in pixels squared, or NaN.
     """
 
     where: str
@@ -35,6 +37,8 @@ class Instance:
     keypoints: NDArray[np.float64]
     visibility: NDArray[np.int8]
     box: NDArray[np.float64]
+    length: float = np.nan
+    area: float = np.nan
 
 
 def assemble(
@@ -45,6 +49,7 @@ def assemble(
     folders: Sequence[Path],
     mistakes: Sequence[str],
     notes: Sequence[str],
+    labels_only: bool = False,
 ) -> Annotations:
     """Annotations of every instance with a labelled point.
 
@@ -54,15 +59,22 @@ def assemble(
         source: the annotation file.
         folders: where the images may be; the first that holds one of them is taken.
         mistakes, notes: what the reader found so far.
+        labels_only: no image is looked for or need exist, and instances without a labelled point stay, so that
+            the file's rows can be counted: for those who compare labels with predictions.
     Raises:
         DataError: there are mistakes, the reader's or those found here: images that are missing or lie
             outside their folder, nothing labelled in the whole file.
     """
-    kept = [i for i in instances if i.visibility.any()]
-    mistakes = [*mistakes, *([] if kept else _nothing_labelled(source, instances, mistakes))]
-    paths = _locate(kept, folders, source, mistakes)
+    labelled = [i for i in instances if i.visibility.any()]
+    mistakes = [*mistakes, *([] if labelled else _nothing_labelled(source, instances, mistakes))]
+    kept = list(instances) if labels_only else labelled
+    if labels_only:
+        paths = {i.image: folders[0] / _posix(i.image) for i in kept}
+    else:
+        paths = _locate(kept, folders, source, mistakes)
     if mistakes or schema is None:
         raise DataError(mistakes)
+    areas = np.array([i.area for i in kept])
     return Annotations(
         schema=schema,
         images=tuple(paths[i.image] for i in kept),
@@ -73,6 +85,8 @@ def assemble(
         ids=tuple(i.id for i in kept),
         source=source,
         notes=(*notes, *_notes(kept, len(instances) - len(kept))),
+        lengths=_lengths(kept),
+        areas=None if np.isnan(areas).all() else areas,
     )
 
 
@@ -84,13 +98,19 @@ def _nothing_labelled(source: Path, instances: Sequence[Instance], mistakes: Seq
     return [f"{source.name}: there is nothing to learn from: {found}"]
 
 
+def _lengths(kept: Sequence[Instance]) -> NDArray[np.float64] | None:
+    lengths = np.array([i.length for i in kept], dtype=np.float64)
+    return lengths if np.isfinite(lengths).any() else None
+
+
 def _notes(kept: Sequence[Instance], empty: int) -> list[str]:
     notes = []
     if empty:
         notes.append(f"{counted(empty, 'instance')} without a labelled keypoint left out")
     origin = sum(int(((i.keypoints == 0).all(-1) & (i.visibility > 0)).sum()) for i in kept)
     if origin:
-        notes.append(f"{counted(origin, 'labelled point')} exactly at (0, 0): meant as missing?")
+        zero = ", ".join("0" * kept[0].keypoints.shape[-1])
+        notes.append(f"{counted(origin, 'labelled point')} exactly at ({zero}): meant as missing?")
     unboxed = Counter(i.image for i in kept if np.isnan(i.box[0]))
     shared = sum(n > 1 for n in unboxed.values())
     if shared:

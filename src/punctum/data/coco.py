@@ -15,17 +15,18 @@ from punctum.data.errors import DataError, counted
 from punctum.schema import Schema
 
 
-def read_coco(path: str | Path, images: str | Path | None = None) -> Annotations:
+def read_coco(path: str | Path, images: str | Path | None = None, *, labels_only: bool = False) -> Annotations:
     """Annotations from a COCO keypoints JSON.
 
     The category gives `keypoints` (names), `skeleton` (indices from 1, as COCO has them), and, beyond COCO,
     `flip_pairs` (indices from 0) and `sigmas`. An annotation gives `keypoints` as x, y, v triples with v 0 not
-    labelled, 1 hidden, 2 visible, and may have a `bbox`. Crowds and instances without a labelled point are
-    left out and counted in the notes.
+    labelled, 1 hidden, 2 visible, and may have a `bbox` and an `area`. Crowds and instances without a labelled
+    point are left out and counted in the notes.
 
     Args:
         path: the JSON file.
         images: the folder that `file_name` is relative to; without it, looked for beside the file.
+        labels_only: read without images; see `assemble`.
     Raises:
         DataError: every mistake of the file at once, each with its row.
     """
@@ -39,6 +40,7 @@ def read_coco(path: str | Path, images: str | Path | None = None) -> Annotations
         folders=_image_folders(source) if images is None else [Path(images)],
         mistakes=reader.mistakes,
         notes=reader.notes(),
+        labels_only=labels_only,
     )
 
 
@@ -218,14 +220,17 @@ class _Reader:
         values = row.get("keypoints", [0] * (3 * len(names)))
         keypoints, visibility, problems = _points(values, names)
         box, box_problem = _box(row.get("bbox"))
-        for problem in [*problems, *box_problem]:
+        area, area_problem = _area(row.get("area"))
+        for problem in [*problems, *box_problem, *area_problem]:
             self.wrong(label, problem)
-        if not image or problems or box_problem:
+        if not image or problems or box_problem or area_problem:
             return None
         self.skipped["{} without a box: the whole image counts", "instance"] += bool(np.isnan(box[0]))
         if "num_keypoints" in row and row["num_keypoints"] != int((visibility > 0).sum()):
             self.skipped["{} whose num_keypoints is not the number of labelled points", "annotation"] += 1
-        return Instance(f"{self.source.name}: {label}", image, str(row.get("id")), keypoints, visibility, box)
+        return Instance(
+            f"{self.source.name}: {label}", image, str(row.get("id")), keypoints, visibility, box, area=area
+        )
 
     def _other_category(self, row: dict[str, Any], label: str) -> None:
         known = [r.get("id") for r in self.content["categories"]]
@@ -269,6 +274,16 @@ def _box(values: Any) -> tuple[NDArray[np.float64], list[str]]:
     if not np.isfinite(box).all() or (box[2:] < 0).any():
         return NO_BOX, [f"bbox should be four finite numbers, width and height not negative, got {values!r}"]
     return (box if (box[2:] > 0).all() else NO_BOX), []
+
+
+def _area(value: Any) -> tuple[float, list[str]]:
+    """An area, NaN where there is none or it is zero, and what is wrong with it."""
+    if value is None:
+        return np.nan, []
+    area = _number(value)
+    if not np.isfinite(area) or area < 0:
+        return np.nan, [f"area should be a finite number of square pixels, not negative, got {value!r}"]
+    return area or np.nan, []
 
 
 def _number(value: Any) -> float:

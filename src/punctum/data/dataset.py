@@ -10,8 +10,10 @@ from torch.utils.data import Dataset, Sampler, get_worker_info
 
 from punctum.data.annotations import Annotations, Batch
 from punctum.data.augment import Augmentation, Variation, flip_notes
+from punctum.data.columns import ColumnsDataset
 from punctum.data.crop import CropSettings, ImageSize, Matrix, crop_image, crop_matrix, inside, to_image_matrix
-from punctum.data.images import ImageError, read_image
+from punctum.data.images import ImageError
+from punctum.data.volumes import read_picture
 from punctum.ops import to_normalized, transform_points
 
 Index = int | tuple[int, int]
@@ -48,17 +50,18 @@ class KeypointDataset(Dataset[Batch]):
         _one_thread_in_workers()
         epoch, i = index if isinstance(index, tuple) else (0, index)
         i = range(len(self))[i]
-        image = read_image(self.annotations.images[i])
-        size = image.shape[:2]
+        image = read_picture(self.annotations.images[i])
+        size = image.shape[:-1]
         drawn = self._draw(epoch, i)
         flip = drawn is not None and drawn.flip and self._flip_order is not None
-        matrix = self._matrix(i, (size[0], size[1]), drawn, flip)
+        matrix = self._matrix(i, size, drawn, flip)
         try:
             pixels = crop_image(image, matrix, self.crop)
         except ValueError as error:
             raise ImageError(f"{self.annotations.images[i]}: {error}") from None
         if drawn is not None:
-            pixels = np.clip(pixels * drawn.colour[:, None, None], 0, 1, out=pixels)
+            factors = drawn.colour[: len(pixels)].reshape(-1, *[1] * len(size))
+            pixels = np.clip(pixels * factors, 0, 1, out=pixels)
         keypoints, visible = self.annotations.keypoints[i], self.annotations.labelled[i]
         if flip:
             keypoints, visible = keypoints[self._flip_order], visible[self._flip_order]
@@ -75,16 +78,33 @@ class KeypointDataset(Dataset[Batch]):
 
     def _matrix(self, i: int, size: ImageSize, drawn: Variation | None, flip: bool) -> Matrix:
         box = self.annotations.boxes[i]
+        spacing = None if self.annotations.spacing is None else self.annotations.spacing[i]
         if drawn is None:
-            return crop_matrix(box, size, self.crop)
+            return crop_matrix(box, size, self.crop, spacing=spacing)
         return crop_matrix(
-            box, size, self.crop, scale=drawn.scale, rotation=drawn.rotation, shift=drawn.shift, flip=flip
+            box,
+            size,
+            self.crop,
+            scale=drawn.scale,
+            rotation=drawn.rotation,
+            axis=drawn.axis if len(size) == 3 else (0.0, 0.0, 1.0),
+            shift=drawn.shift[: len(size)],
+            flip=flip,
+            spacing=spacing,
         )
 
     def _draw(self, epoch: int, i: int) -> Variation | None:
         if self.augmentation is None:
             return None
         return self.augmentation.draw(np.random.default_rng((self.seed, epoch, i)))
+
+
+def dataset_of(
+    annotations: Annotations, crop: CropSettings, augmentation: Augmentation | None = None, seed: int = 0
+) -> KeypointDataset | ColumnsDataset:
+    """The data set of these annotations: crops around instances, or windows of scans where points are depths."""
+    kind = ColumnsDataset if annotations.dims == 1 else KeypointDataset
+    return kind(annotations, crop, augmentation, seed)
 
 
 def _one_thread_in_workers() -> None:
@@ -94,7 +114,10 @@ def _one_thread_in_workers() -> None:
 
 
 def collate(samples: Sequence[Batch]) -> Batch:
-    """Samples as one batch: their tensors joined along the first axis."""
+    """Samples as one batch: their tensors joined along the first axis.
+
+    A scan is one picture and as many samples as it has columns.
+    """
     return Batch(
         images=torch.cat([s.images for s in samples]),
         coords=torch.cat([s.coords for s in samples]),

@@ -18,7 +18,7 @@ _MISSING = ("", "nan", "na", "none")
 _SHARED = "single"
 
 
-def read_deeplabcut(path: str | Path, images: str | Path | None = None) -> Annotations:
+def read_deeplabcut(path: str | Path, images: str | Path | None = None, *, labels_only: bool = False) -> Annotations:
     """Annotations from a DeepLabCut csv, of one animal or several.
 
     Header rows are `scorer`, with several animals `individuals`, then `bodyparts` and `coords`. A row begins with its
@@ -28,6 +28,7 @@ def read_deeplabcut(path: str | Path, images: str | Path | None = None) -> Annot
     Args:
         path: the csv file.
         images: the folder that the image names are relative to; without it, looked for from the file upwards.
+        labels_only: read without images; see `assemble`.
     Raises:
         DataError: every mistake of the file at once, each with its line and column.
     """
@@ -45,6 +46,7 @@ def read_deeplabcut(path: str | Path, images: str | Path | None = None) -> Annot
         folders=list(dict.fromkeys(folders)) if images is None else [Path(images)],
         mistakes=mistakes,
         notes=table.notes,
+        labels_only=labels_only,
     )
 
 

@@ -89,13 +89,14 @@ def intensity_range(image: Image, intensity: Intensity = "range") -> tuple[float
     """The pixel values that become 0 and 1.
 
     Args:
-        image: (H, W, 3), uint8, uint16 or float32.
+        image: (*S, C), uint8, uint16, int16 or float32.
         intensity: "range": 0 and the type's maximum (1 for float). "percentile": the image's own 0.1 and
-            99.9 percentiles, for instance for 12-bit microscopy stored in 16 bits.
+            99.9 percentiles, for instance for 12-bit microscopy stored in 16 bits, or CT.
     Returns:
         low, high, with low < high.
     Raises:
-        ValueError: an unknown intensity; a float image that is not finite, or with "range" leaves [0, 1].
+        ValueError: an unknown intensity; a float image that is not finite, or with "range" leaves [0, 1]; int16
+            with "range".
     Example:
         >>> intensity_range(np.zeros((2, 2, 3), np.uint16))
         (0.0, 65535.0)
@@ -108,6 +109,8 @@ def intensity_range(image: Image, intensity: Intensity = "range") -> tuple[float
             raise ValueError("the float image holds values that are not finite")
         if intensity == "range" and not (least >= 0 and most <= 1):
             raise ValueError(f"the float image spans [{least:g}, {most:g}], not [0, 1]: use intensity 'percentile'")
+    if image.dtype == np.int16 and intensity == "range":
+        raise ValueError("int16 has no known range (Hounsfield units, say): use intensity 'percentile'")
     if intensity == "range":
         return 0.0, 1.0 if image.dtype == np.float32 else float(np.iinfo(image.dtype).max)
     low, high = _percentiles(image)
@@ -119,9 +122,11 @@ def _percentiles(image: Image) -> tuple[float, float]:
         low, high = np.percentile(image, _PERCENTILES)
         return float(low), float(high)
     # Counting integers is exact and many times faster than sorting them.
-    cumulative = np.cumsum(np.bincount(image.ravel()))
+    least = int(image.min()) if image.dtype.kind == "i" else 0
+    counted = image.astype(np.int32) - least if least else image
+    cumulative = np.cumsum(np.bincount(counted.ravel()))
     low, high = np.searchsorted(cumulative, np.array(_PERCENTILES) / 100 * cumulative[-1])
-    return float(low), float(high)
+    return float(low) + least, float(high) + least
 
 
 def scale_intensity(image: Image, low: float, high: float) -> NDArray[np.float32]:

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from punctum.data.annotations import Annotations
+from punctum.data.columns import scans_of, width_mistake
 from punctum.data.crop import ImageSize, inside
 from punctum.data.errors import DataError, counted
-from punctum.data.images import ImageError, Intensity, intensity_range, read_image
+from punctum.data.images import ImageError, Intensity, intensity_range
+from punctum.data.volumes import read_picture
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +24,7 @@ class Inspection:
     """What was found in the images.
 
     Args:
-        sizes: (N, 2) as (H, W), the image of each instance.
+        sizes: (N, D) as (H, W) or (D, H, W), the image of each instance.
         labelled: (K,) how many instances label this keypoint.
         outside: (K,) how many of those lie outside their image: trained as not visible.
         notes: the reader's notes and what was found here, one sentence each.
@@ -43,12 +45,11 @@ def check_images(annotations: Annotations, intensity: Intensity = "range") -> ND
         annotations: whose images.
         intensity: how they are to be scaled; a float image that leaves [0, 1] cannot be with "range".
     Returns:
-        (N, 2) as (H, W), the image of each instance.
+        (N, D) as (H, W) or (D, H, W), the image of each instance.
     Raises:
         DataError: images that cannot be used, all of them.
     """
-    facts = _decode_all(annotations, intensity)
-    return np.array([facts[image].size for image in annotations.images], dtype=np.int64).reshape(-1, 2)
+    return _sizes(annotations, _decode_all(annotations, intensity))
 
 
 def inspect(annotations: Annotations, intensity: Intensity = "range") -> Inspection:
@@ -61,12 +62,14 @@ def inspect(annotations: Annotations, intensity: Intensity = "range") -> Inspect
         DataError: images that cannot be used, all of them.
     """
     facts = _decode_all(annotations, intensity)
-    sizes = np.array([facts[image].size for image in annotations.images], dtype=np.int64).reshape(-1, 2)
+    sizes = _sizes(annotations, facts)
+    if annotations.dims == 1:
+        _check_widths(annotations, sizes)
     within = np.zeros(annotations.visibility.shape, dtype=bool)
     overlap = np.ones(len(annotations), dtype=bool)
     for size in np.unique(sizes, axis=0):
         rows = (sizes == size).all(1)
-        within[rows] = inside(annotations.keypoints[rows], (int(size[0]), int(size[1])))
+        within[rows] = inside(annotations.keypoints[rows], tuple(size.tolist())[: annotations.dims])
         overlap[rows] = _overlaps(annotations.boxes[rows], size)
     outside = annotations.labelled & ~within
     notes = [*annotations.notes]
@@ -94,15 +97,19 @@ class _Facts:
 
 def _facts(path: Path, intensity: Intensity) -> _Facts | ImageError:
     try:
-        image = read_image(path)
-        if image.dtype == np.float32:
+        image = read_picture(path)
+        if image.dtype in (np.float32, np.int16):
             intensity_range(image, intensity)
     except ImageError as error:
         return error
     except ValueError as error:
         return ImageError(f"{path}: {error}")
-    height, width = image.shape[:2]
-    return _Facts((height, width), str(image.dtype), float(image.max()))
+    return _Facts(image.shape[:-1], str(image.dtype), float(image.max()))
+
+
+def _sizes(annotations: Annotations, facts: dict[Path, _Facts]) -> NDArray[np.int64]:
+    sizes = [facts[image].size for image in annotations.images]
+    return np.array(sizes, dtype=np.int64).reshape(-1, annotations.picture_axes)
 
 
 def _decode_all(annotations: Annotations, intensity: Intensity) -> dict[Path, _Facts]:
@@ -110,7 +117,13 @@ def _decode_all(annotations: Annotations, intensity: Intensity) -> dict[Path, _F
     images = list(dict.fromkeys(annotations.images))
     with _quiet(), ThreadPoolExecutor() as pool:
         found = dict(zip(images, pool.map(partial(_facts, intensity=intensity), images), strict=True))
-    unreadable = [str(f) for f in found.values() if isinstance(f, ImageError)]
+    kinds = {2: "an image (H, W)", 3: "a volume (D, H, W)"}
+    expected = annotations.picture_axes
+    unreadable = [
+        str(f) if isinstance(f, ImageError) else f"{path} is {kinds[len(f.size)]}, expected {kinds[expected]}"
+        for path, f in found.items()
+        if isinstance(f, ImageError) or len(f.size) != expected
+    ]
     if unreadable:
         raise DataError([f"{annotations.source.name}: {reason}" for reason in unreadable])
     return {path: f for path, f in found.items() if isinstance(f, _Facts)}
@@ -128,9 +141,21 @@ def _quiet() -> Iterator[None]:
         set_level(before)
 
 
+def _check_widths(annotations: Annotations, sizes: NDArray[np.int64]) -> None:
+    """Refuse scans that have not as many columns as their labels."""
+    wrong = [
+        f"{annotations.images[scan.start]}: {width_mistake(int(sizes[scan.start, 1]), len(scan))}"
+        for scan in scans_of(annotations)
+        if sizes[scan.start, 1] != len(scan)
+    ]
+    if wrong:
+        raise DataError(wrong)
+
+
 def _overlaps(boxes: NDArray[np.float64], size: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether boxes (n, 4) meet an image of size (H, W); a missing one does."""
-    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    """Whether boxes (n, 2 D) meet an image of size (H, W) or (D, H, W); a missing one does."""
+    dims = len(size)
+    low, high = boxes[:, :dims], boxes[:, :dims] + boxes[:, dims:]
     return ~np.asarray((high < 0).any(1) | (low > size[::-1]).any(1))
 
 
@@ -151,8 +176,8 @@ def _suspicious(
     for n in np.flatnonzero(outside.any(1) | ~overlap).tolist():
         box = [] if overlap[n] else [f"its box {annotations.boxes[n].tolist()} lies outside the image"]
         points = (
-            f"{annotations.schema.names[k]} at ({x:.1f}, {y:.1f}) lies outside the image"
-            for k, (x, y) in enumerate(annotations.keypoints[n])
+            f"{annotations.schema.names[k]} at ({', '.join(f'{v:.1f}' for v in point)}) lies outside the image"
+            for k, point in enumerate(annotations.keypoints[n])
             if outside[n, k]
         )
         found[n] = (*box, *points)

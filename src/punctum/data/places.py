@@ -14,24 +14,31 @@ def crop_coords(annotations: Annotations, sizes: NDArray[np.int64], crop: CropSe
 
     Args:
         annotations: N instances of K keypoints.
-        sizes: (N, 2) as (H, W): the images' sizes, from `inspect`.
+        sizes: (N, D) as (H, W) or (D, H, W): the images' sizes, from `inspect`.
         crop: what the network sees.
     Returns:
-        (N, K, 2), NaN where unlabelled.
+        (N, K, D), NaN where unlabelled.
     """
+    keypoints = torch.from_numpy(np.where(annotations.labelled[..., None], annotations.keypoints, np.nan))
+    if annotations.dims == 1:
+        # A scan's rows all come into the window.
+        for height in np.unique(sizes[:, 0]):
+            rows = torch.from_numpy(sizes[:, 0] == height)
+            keypoints[rows] = to_normalized(keypoints[rows], (int(height),))
+        return keypoints.numpy()
+    spacing = [None] * len(annotations) if annotations.spacing is None else list(annotations.spacing)
     matrices = [
-        crop_matrix(box, (int(size[0]), int(size[1])), crop)
-        for box, size in zip(annotations.boxes, sizes, strict=True)
+        crop_matrix(box, tuple(size), crop, spacing=length)
+        for box, size, length in zip(annotations.boxes, sizes.tolist(), spacing, strict=True)
     ]
     if not matrices:
         return np.zeros(annotations.keypoints.shape)
-    keypoints = torch.from_numpy(np.where(annotations.labelled[..., None], annotations.keypoints, np.nan))
     placed = transform_points(keypoints, torch.from_numpy(np.stack(matrices)))
     return to_normalized(placed, crop.input_size).numpy()
 
 
 def mean_coords(annotations: Annotations, sizes: NDArray[np.int64], crop: CropSettings) -> NDArray[np.float64]:
-    """Each keypoint's mean place in the crops, (K, 2) normalized: what a predictor that looks at nothing says.
+    """Each keypoint's mean place in the crops, (K, D) normalized: what a predictor that looks at nothing says.
 
     A keypoint that is never labelled is put at the centre.
     """

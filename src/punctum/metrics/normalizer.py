@@ -9,12 +9,13 @@ from torch import Tensor
 
 from punctum.schema import Schema
 
-Kind = Literal["bbox", "image", "pixels", "keypoints"]
+Kind = Literal["bbox", "image", "pixels", "keypoints", "head"]
 
 _MEANING = {
     "bbox": "longer side of the bounding box",
     "image": "longer side of the image",
     "pixels": "no normalization: 1 px",
+    "head": "0.6 x the diagonal of the annotated head box",
 }
 
 
@@ -26,6 +27,7 @@ class Normalizer:
         image       max(width, height) of the image
         pixels      1: thresholds and errors stay in pixels
         keypoints   distance of two labelled keypoints, a, b        (NME by eye corners, PCK by neck and head top)
+        head        what the file gives: 0.6 x head box's diagonal  (PCKh of MPII)
 
     An instance without a usable length has NaN: no box, one of the two keypoints not labelled, a length of
     zero or below `minimum`. It is left out of every normalized metric, and `summarize` counts it.
@@ -36,7 +38,7 @@ class Normalizer:
         indices: their positions.
         minimum: shortest usable length, in pixels.
     Source:
-        Yang and Ramanan 2013, TPAMI 35(12) (bbox).
+        Yang and Ramanan 2013, TPAMI 35(12) (bbox); Andriluka et al. 2014, CVPR (head).
     Example:
         >>> normalizer = Normalizer.parse("keypoints:neck,head_top", Schema(("neck", "head_top", "hip")))
         >>> str(normalizer)
@@ -53,7 +55,9 @@ class Normalizer:
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
-            raise ValueError(f"unknown normalizer {self.kind!r}: choose bbox, image, pixels or keypoints:NAME,NAME")
+            raise ValueError(
+                f"unknown normalizer {self.kind!r}: choose bbox, image, pixels, head or keypoints:NAME,NAME"
+            )
         if (self.kind == "keypoints") != (self.pair is not None and self.indices is not None):
             raise ValueError("the normalizer keypoints, and no other, needs two keypoints: use Normalizer.parse")
         if not 0 <= self.minimum < float("inf"):
@@ -90,7 +94,8 @@ class Normalizer:
     def why_unusable(self) -> str:
         """What is wrong with an instance whose length is NaN."""
         if self.pair is None:
-            cause = {"bbox": "it has no box", "image": "its image's size is unknown"}.get(self.kind, "")
+            causes = {"bbox": "it has no box", "image": "its image's size is unknown", "head": "it has no head box"}
+            cause = causes.get(self.kind, "")
         else:
             cause = f"{self.pair[0]} or {self.pair[1]} is not labelled"
         short = f"the length is under {self.minimum:g} px" if self.minimum else "the length is zero"
@@ -102,26 +107,35 @@ class Normalizer:
         visible: Tensor,
         boxes: Tensor | None = None,
         image_sizes: Tensor | None = None,
+        heads: Tensor | None = None,
     ) -> Tensor:
         """The length of each instance.
 
         Args:
             target: (N, K, D) in original-image pixels.
             visible: (N, K) bool: the point has a true place.
-            boxes: (N, 4) as (x, y, width, height) in original-image pixels, NaN where there is none; for `bbox`.
-            image_sizes: (N, 2) as (H, W) of the original images; for `image`.
+            boxes: (N, 2 D) as (x, y[, z], width, height[, depth]) in original-image pixels, NaN where there is none;
+                for `bbox`.
+            image_sizes: (N, D) as (H, W) or (D, H, W) of the original images; for `image`.
+            heads: (N,) in original-image pixels, NaN where there is none; for `head`.
         Returns:
             (N,) float64 in pixels, NaN where there is no usable length.
         Raises:
-            ValueError: boxes or image_sizes are needed and missing, or a shape does not fit.
+            ValueError: boxes, image_sizes or heads are needed and missing, or a shape does not fit.
         """
         if visible.shape != target.shape[:2]:
             raise ValueError(f"visible {tuple(visible.shape)} does not fit target {tuple(target.shape)}")
-        n = len(target)
+        n, dims = len(target), target.shape[-1]
         if self.kind == "bbox":
-            lengths = _table("boxes", boxes, n, 4)[:, 2:].amax(-1)
+            lengths = _table("boxes", boxes, n, 2 * dims)[:, dims:].amax(-1)
         elif self.kind == "image":
-            lengths = _table("image_sizes", image_sizes, n, 2).amax(-1)
+            lengths = _table("image_sizes", image_sizes, n, dims).amax(-1)
+        elif self.kind == "head":
+            if heads is None:
+                raise ValueError(
+                    "the normalizer head needs head sizes, which these annotations do not have (MPII does)"
+                )
+            lengths = _table("heads", heads[:, None], n, 1)[:, 0]
         elif self.indices is not None:
             if max(self.indices) >= target.shape[1]:
                 raise ValueError(f"target has {target.shape[1]} keypoints: too few for the normalizer {self}")

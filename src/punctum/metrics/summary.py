@@ -15,6 +15,7 @@ from punctum.metrics.nme import nme
 from punctum.metrics.normalizer import Normalizer, normalized_distances
 from punctum.metrics.pck import under_curve
 from punctum.metrics.pooling import check_thresholds, pooled_mean, pooled_share, within
+from punctum.metrics.ranking import rank_correlation, rank_correlation_interval
 
 FAILURE_THRESHOLD = 0.1
 
@@ -30,6 +31,7 @@ def summarize(
     thresholds: Sequence[float],
     image_ids: Tensor,
     spacing: Tensor | Sequence[float] | None = None,
+    score: Tensor | None = None,
     seed: int = 0,
     n_resamples: int = 1000,
 ) -> dict[str, Any]:
@@ -45,6 +47,8 @@ def summarize(
         thresholds: of PCK, in lengths; its area runs to the largest.
         image_ids: (N,) integers: instances with the same number stand in one image.
         spacing: millimetres per pixel, (D,) or (N, D): adds MRE and SDR in millimetres.
+        score: (N, K), how sure the predictor was of each point, NaN where it did not say: adds the rank correlation
+            of score and closeness, with errors in lengths.
         seed: of the bootstrap.
         n_resamples: of the bootstrap.
     Returns:
@@ -89,6 +93,7 @@ def summarize(
         "epe_px": _epe(pixels, image_ids, resampling),
         **_normalized(relative, thresholds, normalizer, image_ids, resampling),
         **({} if millimetres is None else _millimetres(millimetres, image_ids, resampling)),
+        **({} if score is None else {"score_error_correlation": correlation(score, relative, image_ids, resampling)}),
         "per_keypoint": _per_keypoint(names, pixels, relative, millimetres, thresholds, image_ids, resampling),
     }
 
@@ -152,6 +157,13 @@ def _millimetres(values: Tensor, image_ids: Tensor, resampling: dict[str, Any]) 
     }
 
 
+def correlation(score: Tensor, errors: Tensor, image_ids: Tensor, resampling: dict[str, Any]) -> dict[str, Any]:
+    """`rank_correlation` and its interval, as numbers or None."""
+    score, counts = score.to(errors), ~(errors.isnan() | score.isnan())
+    interval = rank_correlation_interval(score, errors, image_ids, **resampling)
+    return {"n": int(counts.sum())} | reported(rank_correlation(score, errors), interval)
+
+
 def _per_keypoint(
     names: Sequence[str],
     pixels: Tensor,
@@ -194,4 +206,9 @@ def _pair(intervals: Tensor, column: int) -> list[float] | None:
 
 
 def _value(value: Tensor, intervals: Tensor, column: int) -> dict[str, Any]:
-    return {"value": _number(value), "interval_95": _pair(intervals, column)}
+    return reported(value, intervals[:, column])
+
+
+def reported(value: Tensor, interval: Tensor) -> dict[str, Any]:
+    """A figure and its interval (2,) as numbers, None where there is nothing to tell."""
+    return {"value": _number(value), "interval_95": _pair(interval[:, None], 0)}

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from torch.utils.data import DataLoader
 
-from punctum.data import Annotations
+from punctum.data import Annotations, dataset_of
 from punctum.model import KeypointModel
 from punctum.settings import TrainSettings
 from punctum.training.callbacks import duration
@@ -39,9 +39,11 @@ def with_measured_budget(
     if not is_single_device(settings.hardware):
         raise ValueError("a budget is measured on one device: give max_epochs for several devices or nodes")
     step, start = seconds_per_step(settings, model, train_data)
-    batches = max(1, len(train_data) // settings.batch_size)
+    # Samples, not instances: a scan is one sample of many columns.
+    train_samples, val_samples = (len(dataset_of(data, settings.crop)) for data in (train_data, val_data))
+    batches = max(1, train_samples // settings.batch_size)
     # A validation picture costs a forward pass: a third of a training step.
-    val_seconds = step * math.ceil(len(val_data) / settings.batch_size) / 3
+    val_seconds = step * math.ceil(val_samples / settings.batch_size) / 3
     seconds = settings.budget * 60 * 0.95 - start
     epochs = max(1, math.floor(seconds / (batches * step + val_seconds)))
     if batches * step > seconds:

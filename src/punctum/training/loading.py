@@ -3,7 +3,7 @@
 import torch
 from torch.utils.data import DataLoader
 
-from punctum.data import Annotations, EpochSampler, KeypointDataset, collate
+from punctum.data import Annotations, EpochSampler, collate, dataset_of
 from punctum.settings import TrainSettings
 from punctum.training.hardware import worker_count
 
@@ -13,7 +13,7 @@ def build_loader(
 ) -> DataLoader:
     """Batches of crops: shuffled and varied for training, plain for validation."""
     augmentation = settings.augmentation if training else None
-    dataset = KeypointDataset(data, settings.crop, augmentation, seed=settings.seed)
+    dataset = dataset_of(data, settings.crop, augmentation, seed=settings.seed)
     sampler = EpochSampler(len(dataset), settings.seed, shuffle=training, rank=rank, world_size=world_size)
     workers = worker_count(settings.hardware)
     return DataLoader(

@@ -1,0 +1,187 @@
+"""From scans to the depth of each layer in each column, in the scan's own rows."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from punctum.data import Annotations
+from punctum.data.columns import check_width, scan_pixels, scans_of, window_of
+from punctum.data.crop import CropSettings
+from punctum.data.images import read_image
+from punctum.files import write_text
+from punctum.heads import Prediction
+from punctum.model import KeypointModel
+from punctum.ops import transform_covariance, transform_points
+from punctum.predict import Points, check_output
+from punctum.schema import Schema
+
+
+@dataclass(frozen=True, eq=False)
+class ScanPrediction:
+    """The layers of one scan; row 0 is the centre of the first one.
+
+    Args:
+        image: the scan's path as it was given.
+        names: K layer names.
+        rows: (K, W) float64, the row of each layer in each column.
+        score: (K, W) in [0, 1].
+        variance: (K, W) in rows squared, or None where the head knows no spread.
+        to_image: (W, 2, 2): from normalized depth to rows.
+        size: (H, W) of the scan.
+    """
+
+    image: str
+    names: tuple[str, ...]
+    rows: NDArray[np.float64]
+    score: NDArray[np.float64]
+    variance: NDArray[np.float64] | None
+    to_image: NDArray[np.float64]
+    size: tuple[int, int]
+
+
+class LayerPredictor:
+    """A trained model that finds layers in whole scans of any width.
+
+    Args:
+        model: the network; its head has one axis.
+        device: where to compute; None: the GPU where there is one.
+        flip_test: average what is found with what is found in the mirrored scan.
+    Raises:
+        ValueError: the model finds points, not layers.
+    Example:
+        >>> LayerPredictor(KeypointModel.load("runs/oct/model")).predict(["a.png"])  # doctest: +SKIP
+        [ScanPrediction(image='a.png', ...)]
+    """
+
+    def __init__(
+        self, model: KeypointModel, device: str | torch.device | None = None, *, flip_test: bool = False
+    ) -> None:
+        if model.dims != 1:
+            raise ValueError("this model finds points in pictures: use punctum.predict.Predictor")
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.model = model.to(self.device).eval()
+        self.flip_test = flip_test
+        self.crop = CropSettings(input_size=model.config.input_size, **model.config.preprocessing)
+
+    @property
+    def schema(self) -> Schema:
+        """The layers that the model finds."""
+        return self.model.config.schema
+
+    def predict(
+        self, images: Sequence[str | Path], on_scan: Callable[[int], object] | None = None
+    ) -> list[ScanPrediction]:
+        """Find the layers in each scan; `on_scan(1)` is called after each.
+
+        Raises:
+            ValueError: a picture cannot be read (named).
+        """
+        found = []
+        for path in images:
+            found.append(self._predict(path, read_image(path)))
+            if on_scan is not None:
+                on_scan(1)
+        return found
+
+    def annotated_points(self, annotations: Annotations, on_batch: Callable[[int], object] | None = None) -> Points:
+        """The annotated columns as arrays, for the metrics: keypoints (N, K, 1); labels are not used."""
+        scans = scans_of(annotations)
+        predictions = []
+        for columns in scans:
+            path = annotations.images[columns.start]
+            image = read_image(path)
+            check_width(image, len(columns), path)
+            predictions.append(self._predict(path, image))
+            if on_batch is not None:
+                on_batch(len(columns))
+        spread = [p.variance.T[..., None, None] for p in predictions if p.variance is not None]
+        return Points(
+            keypoints=np.concatenate([p.rows.T[..., None] for p in predictions]),
+            score=np.concatenate([p.score.T for p in predictions]),
+            covariance=np.concatenate(spread) if len(spread) == len(predictions) else None,
+            to_image=np.concatenate([p.to_image for p in predictions]),
+            # A depth's picture is its column: one axis.
+            image_sizes=np.concatenate([np.full((p.size[1], 1), p.size[0]) for p in predictions]),
+        )
+
+    @torch.inference_mode()
+    def _predict(self, path: str | Path, image: NDArray[Any]) -> ScanPrediction:
+        height, width = image.shape[:2]
+        rows = self.crop.input_size[0]
+        window = window_of((height, width), (rows, width))
+        pixels = torch.from_numpy(scan_pixels(image, window, self.crop, width))
+        prediction = self._decode(pixels)
+        to_image = window.to_rows(window.columns(width), rows)
+        maps = torch.from_numpy(to_image)
+        spread = prediction.covariance
+        return ScanPrediction(
+            image=str(path),
+            names=self.schema.names,
+            rows=transform_points(prediction.coords, maps)[..., 0].T.numpy(),
+            score=prediction.score.T.numpy(),
+            variance=None if spread is None else transform_covariance(spread, maps)[..., 0, 0].T.numpy(),
+            to_image=to_image,
+            size=(height, width),
+        )
+
+    def _decode(self, pixels: Tensor) -> Prediction:
+        found = self._columns(pixels)
+        if not self.flip_test:
+            return found
+        # Back in order, the columns' depths need no mirroring: two mixtures, one mean and spread.
+        other = self._columns(pixels.flip(-1)).map(lambda t: t.flip(0))
+        covariance = None
+        if found.covariance is not None and other.covariance is not None:
+            half = (found.coords - other.coords) / 2
+            covariance = (found.covariance + other.covariance) / 2 + half[..., None] * half[..., None, :]
+        return Prediction((found.coords + other.coords) / 2, (found.score + other.score) / 2, covariance)
+
+    def _columns(self, pixels: Tensor) -> Prediction:
+        prediction = self.model.decode(self.model(pixels[None].to(self.device)))
+        return replace(prediction, heatmap=None).map(lambda t: t.cpu().double())
+
+
+def write_layers(predictions: Sequence[ScanPrediction], path: str | Path) -> Path:
+    """Write layers as .csv (a line per layer and column) or .json (as `read_layers` reads them, with scores).
+
+    Raises:
+        ValueError: another ending.
+        OSError: the file cannot be written.
+    """
+    path = Path(path)
+    check_output(path)
+    return write_text(path, _csv_text(predictions) if path.suffix == ".csv" else _json_text(predictions))
+
+
+def _csv_text(predictions: Sequence[ScanPrediction]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", "layer", "column", "row", "score", "variance"])
+    for p in predictions:
+        for k, name in enumerate(p.names):
+            for c in range(p.size[1]):
+                spread = "" if p.variance is None else f"{p.variance[k, c]:.6g}"
+                writer.writerow([p.image, name, c, f"{p.rows[k, c]:.6g}", f"{p.score[k, c]:.6g}", spread])
+    return text.getvalue()
+
+
+def _json_text(predictions: Sequence[ScanPrediction]) -> str:
+    scans = [
+        {
+            "image": p.image,
+            "rows": p.rows.round(4).tolist(),
+            "score": p.score.round(4).tolist(),
+            "variance": None if p.variance is None else p.variance.round(6).tolist(),
+        }
+        for p in predictions
+    ]
+    return json.dumps({"layers": list(predictions[0].names) if predictions else [], "scans": scans}) + "\n"
