@@ -26,7 +26,7 @@ Gradient = Literal["exact", "sign"]
 
 # Variance of a basis in squared cells.
 _VARIANCE: dict[str, float] = {"uniform": 1 / 12, "triangular": 1 / 6, "gaussian": 1.0}
-# What the reference puts in the place of a distance, in normalized units.
+# What the authors' code puts in the place of a distance, in cells.
 _AMPLITUDE = 2.0
 
 
@@ -126,9 +126,9 @@ def sample_coords(
         Li et al. 2021, arXiv:2110.08825, Eqs. 10 to 14.
     Example:
         >>> logits = torch.tensor([[[0.0, 0.0, 9.0, 0.0]]])
-        >>> draws = sample_coords(logits, 1000, tau=0.1, generator=torch.Generator().manual_seed(0))
-        >>> draws.shape, round(draws.mean().item(), 1)
-        (torch.Size([1, 1, 1000, 1]), 0.2)
+        >>> draws = sample_coords(logits, 10000, tau=0.1, generator=torch.Generator().manual_seed(0))
+        >>> draws.shape, round(draws.mean().item(), 2)
+        (torch.Size([1, 1, 10000, 1]), 0.25)
     """
     shape = (*logits.shape[:2], *spatial_size(logits))
     values = as_float(logits)
@@ -156,9 +156,9 @@ def relaxed_samples(
     over places: its spread is smaller.
 
     `gradient="sign"` changes the backward pass only. The derivative dY/dm_j = x_j + e_j, of which the softmax
-    behind it sees just the difference from its mean Y, is replaced by 2 sign(x_j + e_j - Y): every cell on one
-    side of the draw pulls alike, however far away. What lies before the marginals keeps its own derivative. This
-    is no gradient of any loss; it is what the authors' code does and their text does not say.
+    before it sees just the difference from Y, its mean, is replaced by 2 c sign(x_j + e_j - Y), two cells of width
+    c: every cell on one side of the draw pulls alike, however far away. What lies before the marginals keeps its
+    own derivative. It is what the authors' code does and their text does not say, and no loss' gradient.
 
     Args:
         logits: (B, K, *S); -inf is a cell of no probability, and a map of nothing else counts as uniform.
@@ -175,9 +175,9 @@ def relaxed_samples(
     Source:
         Li et al. 2021, arXiv:2110.08825, Eqs. 11 and 12.
     Example:
-        >>> noise = Noise(torch.tensor([[[[0.0, 2.0]]]]), (torch.tensor([[[[0.1, -0.1]]]]),))
-        >>> relaxed_samples(torch.tensor([[[1.0, -1.0]]]), noise, tau=0.5)
-        tensor([[[[0.]]]])
+        >>> noise = Noise(torch.tensor([[[[0.0, 1.0]]]]), (torch.tensor([[[[0.2, 0.2]]]]),))
+        >>> relaxed_samples(torch.tensor([[[1.0, 0.0]]]), noise, tau=0.5)  # equal weights: (-0.3 + 0.7) / 2
+        tensor([[[[0.2000]]]])
     """
     size = spatial_size(logits)
     _check(tau, categorical, gradient)
@@ -201,7 +201,8 @@ def _weighted_sum(marginal: Tensor, places: Tensor, gradient: str) -> Tensor:
     if gradient == "exact":
         return exact
     value = exact.detach()
-    pull = _AMPLITUDE * (places.detach() - value.unsqueeze(-1)).sign()
+    cell = 2 / marginal.shape[-1]
+    pull = _AMPLITUDE * cell * (places.detach() - value.unsqueeze(-1)).sign()
     surrogate = (marginal * pull).sum(-1)
     return value + (surrogate - surrogate.detach())
 
@@ -226,7 +227,7 @@ def mixture_moments(logits: Tensor, basis: Basis = "triangular", beta: float = 1
     Example:
         >>> mean, covariance = mixture_moments(torch.zeros(1, 1, 4), "uniform")
         >>> mean, covariance * 12 / 2**2  # a flat map of histogram bars is uniform on [-1, 1]
-        (tensor([[[0.]]]), tensor([[[[1.0000]]]]))
+        (tensor([[[0.]]]), tensor([[[[1.]]]]))
     """
     mean, covariance = moments(logits, beta)
     return mean, covariance + basis_covariance(spatial_size(logits), basis).to(covariance)
