@@ -73,26 +73,22 @@ def draw_noise(
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1, got {num_samples}")
     batch, keypoints, *size = shape
+    leading = (batch, keypoints, num_samples)
+    gumbel = torch.empty((*leading, *size), dtype=dtype, device=device)
     # -log of an exponential variable is a Gumbel one; the floor keeps a draw of exactly zero finite.
-    gumbel = torch.empty((batch, keypoints, num_samples, *size), dtype=dtype, device=device)
     gumbel.exponential_(generator=generator).clamp_min_(torch.finfo(dtype).tiny).log_().neg_()
 
-    def uniform(n: int) -> Tensor:
-        return torch.rand(
-            (batch, keypoints, num_samples, n), dtype=dtype, device=device, generator=generator
-        )  # in [0, 1)
+    def offset(n: int) -> Tensor:
+        cells = torch.empty((*leading, n), dtype=dtype, device=device)
+        if basis == "gaussian":
+            return cells.normal_(generator=generator)
+        cells.uniform_(-0.5, 0.5, generator=generator)
+        # The sum of two uniform variables is a triangular one.
+        return (
+            cells if basis == "uniform" else cells + torch.empty_like(cells).uniform_(-0.5, 0.5, generator=generator)
+        )
 
-    offsets = []
-    for n in reversed(size):
-        if basis == "uniform":
-            cells = uniform(n) - 0.5
-        elif basis == "triangular":
-            cells = uniform(n) - uniform(n)
-        else:
-            cells = torch.empty((batch, keypoints, num_samples, n), dtype=dtype, device=device)
-            cells = cells.normal_(generator=generator)
-        offsets.append(cells * (2 / n))
-    return Noise(gumbel, tuple(offsets))
+    return Noise(gumbel, tuple(offset(n) * (2 / n) for n in reversed(size)))
 
 
 def sample_coords(
