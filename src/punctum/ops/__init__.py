@@ -14,6 +14,8 @@ from punctum.ops.coords import (
     transform_covariance,
     transform_points,
 )
+from punctum.ops.debias import debias
+from punctum.ops.density import expected_oks, multilinear_weights
 from punctum.ops.gaussian import js_losses, kl_losses, log_gaussian, render_gaussian, variance_losses
 from punctum.ops.losses import average_loss, euclidean_losses, l1_losses, mse_losses
 from punctum.ops.moments import covariance, dsnt, marginals, moments, soft_argmax
@@ -28,8 +30,10 @@ __all__ = [
     "check_heatmaps",
     "covariance",
     "dark",
+    "debias",
     "dsnt",
     "euclidean_losses",
+    "expected_oks",
     "js_losses",
     "kl_losses",
     "l1_losses",
@@ -37,6 +41,7 @@ __all__ = [
     "marginals",
     "moments",
     "mse_losses",
+    "multilinear_weights",
     "normalize",
     "normalized_grid",
     "peak_index",
