@@ -13,7 +13,7 @@ from punctum.registry import check_choice, check_positive
 
 Loss = Literal["log", "expected"]
 
-_ASCENTS = 12  # steps uphill from the best cell, of which each leaves a part s^2 / (s^2 + l^2) of the way
+_ASCENTS = 6  # steps uphill from the best cell, of which each leaves a part s^2 / (s^2 + l^2) of the way
 
 
 @final
