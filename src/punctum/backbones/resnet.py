@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, final, get_args
 
 from torch import Tensor, nn
 
-from punctum.backbones.base import Backbone
+from punctum.backbones.base import Backbone, scaled
 from punctum.backbones.deconv import DeconvNeck
 from punctum.backbones.weights import load_weights
 from punctum.registry import check_choice, check_positive
@@ -138,7 +138,7 @@ class ResNet(Backbone):
         check_choice("neck", neck, get_args(Neck))
         check_positive("width", width)
         self.output_stride = output_stride
-        self.channels = _scaled(64, width)
+        self.channels = scaled(64, width)
         self.conv1 = nn.Conv2d(3, self.channels, kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(self.channels)
         self.relu = nn.ReLU(inplace=True)
@@ -151,8 +151,8 @@ class ResNet(Backbone):
             load_weights(self, weights)
         self.neck: DeconvNeck | None = None
         if neck == "deconv":
-            self.neck = DeconvNeck(self.channels, _scaled(256, width))
-            self.channels = _scaled(256, width)
+            self.neck = DeconvNeck(self.channels, scaled(256, width))
+            self.channels = scaled(256, width)
 
     @property
     @abc.abstractmethod
@@ -189,17 +189,13 @@ class ResNet(Backbone):
                 stride, reached = 2, reached * 2
             elif i > 0:
                 dilation *= 2
-            planes = _scaled(64 * 2**i, width)
+            planes = scaled(64 * 2**i, width)
             blocks = []
             for _ in range(depth):
                 blocks.append(block(self.channels, planes, stride, before, dilation))
                 self.channels, stride, before = planes * block.expansion, 1, dilation
             stages.append(nn.Sequential(*blocks))
         return stages
-
-
-def _scaled(channels: int, width: float) -> int:
-    return max(1, round(channels * width))
 
 
 @final
