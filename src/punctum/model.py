@@ -120,6 +120,11 @@ class KeypointModel(nn.Module):
         self.backbone = backbones.build(**options)
         self.backbone.connect(len(config.schema.names))
         size, num_keypoints = self.backbone.feature_size(config.input_size), len(config.schema.names)
+        if config.mean_coords is not None and len(config.mean_coords[0]) != len(size):
+            raise ValueError(
+                f"the points have {len(config.mean_coords[0])} coordinates, and the features {len(size)} axes "
+                f"{size}: the backbone's options must fit the data"
+            )
         self.heads = nn.ModuleList(
             heads.build(in_channels=self.backbone.channels, num_keypoints=num_keypoints, size=size, **config.head)
             for _ in range(self.backbone.num_stages)
