@@ -16,6 +16,7 @@ import punctum.demo
 import punctum.evaluate
 import punctum.info
 import punctum.predict_files
+import punctum.recipes
 import punctum.train
 from conformance import SIZES, HeadCase, HeadConformance, TrainedHeadConformance
 from punctum import cli, heads
@@ -109,6 +110,7 @@ def test_commands_of_the_page_parse(
         (punctum.predict_files, "predict_files"),
         (punctum.demo, "demo"),
         (punctum.info, "print_info"),
+        (punctum.recipes, "print_recipes"),
     ]:
         monkeypatch.setattr(module, name, lambda *args, **options: called.append(args))
     for words in commands(page):

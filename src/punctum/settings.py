@@ -86,7 +86,8 @@ class TrainSettings:
         early_stopping: stop when the validation error has not fallen for this many epochs, and keep the best
             weights; 0 trains to the end and keeps the last ones.
         seed: of the weights, the split, the order of pictures and their variation.
-        recipe: the recipe that the settings started from, if any: a note, as the settings themselves are all here.
+        recipe: the paper's settings that these started from: `punctum recipes` lists them. On the command line they
+            take the place of the defaults; from Python use `punctum.recipes.settings`, as here it is a note alone.
     """
 
     data: str
