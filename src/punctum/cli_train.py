@@ -100,7 +100,7 @@ def _chosen(words: Sequence[str], configs: Sequence[dict[str, Any]], recipe: dic
 
 def _defaults(recipe: dict[str, Any], **chosen: str) -> dict[str, Any]:
     """The recipe's settings by their dotted names; of another head or backbone than the chosen one, none."""
-    found = {}
+    found: dict[str, Any] = {}
     for key, value in recipe.items():
         if key in chosen and value["name"] != chosen[key]:
             continue
