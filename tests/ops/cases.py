@@ -10,6 +10,7 @@ from torch import Tensor
 from punctum import ops
 
 SIZES = {1: (5,), 2: (3, 4), 3: (2, 3, 4)}
+BASES = ("uniform", "triangular", "gaussian")
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,10 @@ def _draw(kind: str, batch: int, keypoints: int, size: tuple[int, ...], generato
         return root @ root.mT
     if kind == "matrix":
         return torch.eye(dims + 1, dtype=torch.float64) + 0.3 * normal(batch, dims + 1, dims + 1)
+    if kind == "gumbel":
+        return normal(batch, keypoints, 4, *size)
+    if kind == "offsets":
+        return normal(batch, keypoints, 4, sum(size)) / 5
     return normal(batch, keypoints).abs()  # losses
 
 
@@ -57,6 +62,11 @@ def _cases(dims: int) -> list[Case]:
 
     def case(name: str, function: Callable[..., Any], *kinds: str, differentiable: bool = True) -> Case:
         return Case(name, function, kinds, dims, differentiable)
+
+    def noise(gumbel: Tensor, offsets: Tensor) -> ops.Noise:
+        return ops.Noise(gumbel, offsets.split(size[::-1], dim=-1))
+
+    drawn, judged = ("logits", "gumbel", "offsets"), ("heatmaps", "coords")
 
     return [
         case("to_normalized", lambda x: ops.to_normalized(x, size), "coords"),
@@ -89,6 +99,22 @@ def _cases(dims: int) -> list[Case]:
         case("mse_losses", ops.mse_losses, "coords", "coords"),
         case("average_loss", ops.average_loss, "losses"),
         case("average_loss_masked", lambda x: ops.average_loss(x, x.detach() > 0.5), "losses"),
+        case("relaxed_samples", lambda z, g, e: ops.relaxed_samples(z, noise(g, e), 0.7), *drawn),
+        case(
+            "relaxed_samples_reference",
+            lambda z, g, e: ops.relaxed_samples(z, noise(g, e), 0.7, categorical="reference", beta=1.7),
+            *drawn,
+        ),
+        case(
+            "relaxed_samples_sign",
+            lambda z, g, e: ops.relaxed_samples(z, noise(g, e), 0.7, gradient="sign"),
+            *drawn,
+            differentiable=False,  # not by its own derivative
+        ),
+        case("mixture_moments", lambda z: ops.mixture_moments(z, "triangular", beta=1.7), "logits"),
+        case("grid_l1_losses", ops.grid_l1_losses, "heatmaps", "coords"),
+        *(case(f"expected_l1_losses_{b}", lambda p, t, b=b: ops.expected_l1_losses(p, t, b), *judged) for b in BASES),
+        *(case(f"crps_losses_{b}", lambda p, t, b=b: ops.crps_losses(p, t, b), *judged) for b in BASES),
         case("argmax", ops.argmax, "heatmaps", differentiable=False),
         case("quarter_shift", ops.quarter_shift, "heatmaps", differentiable=False),
         case("dark", lambda p: ops.dark(p, sigma=1.0), "heatmaps", differentiable=False),

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from punctum import ops
 from punctum.heads.base import Head, Prediction, Target, conv1x1
+from punctum.heads.scores import concentration
 from punctum.ops.gaussian import Units
 from punctum.ops.normalize import Activation
 from punctum.registry import check_choice, check_positive
@@ -94,17 +95,10 @@ class DSNT(Head):
         return terms
 
     def decode(self, output: Tensor) -> Prediction:
-        """Mean and covariance of the heatmap, and the expected closeness of a draw from it to that mean.
-
-            score = sum_i p_i exp(-|i - mu|^2 / (2 * 2^2)),     i and mu in heatmap pixels
-
-        One for all mass on the mean, small for flat and for two-peaked maps. It is a measure of concentration,
-        not a calibrated probability.
-        """
+        """Mean and covariance of the heatmap; the score is its `concentration` at that mean."""
         heatmaps = self._heatmaps(output)
         coords = ops.dsnt(heatmaps)
-        closeness = ops.render_gaussian(coords, sigma=2.0, size=ops.spatial_size(heatmaps), normalize=False)
-        score = (heatmaps * closeness).flatten(2).sum(-1).clamp(0, 1)
+        score = concentration(heatmaps, coords)
         return Prediction(coords, score, ops.covariance(heatmaps, coords), heatmaps)
 
     def _heatmaps(self, logits: Tensor) -> Tensor:

@@ -14,27 +14,35 @@ from punctum.ops.coords import (
     transform_covariance,
     transform_points,
 )
+from punctum.ops.expected import crps_losses, expected_l1_losses, grid_l1_losses
 from punctum.ops.gaussian import js_losses, kl_losses, log_gaussian, render_gaussian, variance_losses
 from punctum.ops.losses import average_loss, euclidean_losses, l1_losses, mse_losses
 from punctum.ops.moments import covariance, dsnt, marginals, moments, soft_argmax
 from punctum.ops.normalize import check_heatmaps, normalize
 from punctum.ops.peak import argmax, dark, peak_index, quarter_shift
+from punctum.ops.sampling import Noise, draw_noise, mixture_moments, relaxed_samples, sample_coords
 
 __all__ = [
+    "Noise",
     "argmax",
     "as_float",
     "average_loss",
     "axis_centres",
     "check_heatmaps",
     "covariance",
+    "crps_losses",
     "dark",
+    "draw_noise",
     "dsnt",
     "euclidean_losses",
+    "expected_l1_losses",
+    "grid_l1_losses",
     "js_losses",
     "kl_losses",
     "l1_losses",
     "log_gaussian",
     "marginals",
+    "mixture_moments",
     "moments",
     "mse_losses",
     "normalize",
@@ -42,7 +50,9 @@ __all__ = [
     "peak_index",
     "pixels_matrix",
     "quarter_shift",
+    "relaxed_samples",
     "render_gaussian",
+    "sample_coords",
     "soft_argmax",
     "spatial_size",
     "to_normalized",
