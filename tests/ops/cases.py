@@ -118,6 +118,11 @@ def _cases(dims: int) -> list[Case]:
         case("argmax", ops.argmax, "heatmaps", differentiable=False),
         case("quarter_shift", ops.quarter_shift, "heatmaps", differentiable=False),
         case("dark", lambda p: ops.dark(p, sigma=1.0), "heatmaps", differentiable=False),
+        case("debias", lambda z: ops.debias(z, 1.7, background=-2.5), "logits"),
+        case("debias_median", lambda z: ops.debias(z, 0.7, "median"), "logits"),
+        case("multilinear_weights", lambda x: ops.multilinear_weights(x, size), "coords"),
+        case("multilinear_weights_smeared", lambda x: ops.multilinear_weights(x, size, smear=0.7), "coords"),
+        case("expected_oks", ops.expected_oks, "heatmaps", "sigma"),
     ]
 
 

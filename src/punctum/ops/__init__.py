@@ -14,6 +14,8 @@ from punctum.ops.coords import (
     transform_covariance,
     transform_points,
 )
+from punctum.ops.debias import debias
+from punctum.ops.density import expected_oks, multilinear_weights
 from punctum.ops.expected import crps_losses, expected_l1_losses, grid_l1_losses
 from punctum.ops.gaussian import js_losses, kl_losses, log_gaussian, render_gaussian, variance_losses
 from punctum.ops.losses import average_loss, euclidean_losses, l1_losses, mse_losses
@@ -32,10 +34,12 @@ __all__ = [
     "covariance",
     "crps_losses",
     "dark",
+    "debias",
     "draw_noise",
     "dsnt",
     "euclidean_losses",
     "expected_l1_losses",
+    "expected_oks",
     "grid_l1_losses",
     "js_losses",
     "kl_losses",
@@ -45,6 +49,7 @@ __all__ = [
     "mixture_moments",
     "moments",
     "mse_losses",
+    "multilinear_weights",
     "normalize",
     "normalized_grid",
     "peak_index",
