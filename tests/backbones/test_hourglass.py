@@ -207,6 +207,7 @@ def test_exports() -> None:
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_compiles_without_a_break_in_the_graph() -> None:
     network = model().eval()
     compiled = torch.compile(network, backend="eager", fullgraph=True)

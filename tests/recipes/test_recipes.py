@@ -1,6 +1,7 @@
 """Every recipe builds the network it names and learns a step; what its name says is what its settings are."""
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -247,3 +248,23 @@ def test_they_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
 def test_numbers_are_sorted_by_value() -> None:
     sizes = [name for name in NAMES if name.startswith("nibali2018/resnet18") and name.endswith("-js")]
     assert [name.split("-")[1] for name in sizes] == ["7px", "14px", "28px", "56px"]
+
+
+def expand(pattern: str) -> list[str]:
+    """Braces written out: a{1,2} is a1 and a2."""
+    start, brace, rest = pattern.partition("{")
+    if not brace:
+        return [pattern]
+    choices, _, end = rest.partition("}")
+    return [start + choice + tail for choice in choices.split(",") for tail in expand(end)]
+
+
+def test_the_page_names_every_recipe() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
+    patterns = re.findall(r"`(\w+/[^`]*)`", page)
+    named = {name for pattern in patterns for name in expand(pattern)}
+    assert {name for name in named if name.split("/")[0] in KEYPOINTS} == set(NAMES)
+    for name in NAMES:
+        number = recipes.find(name).published.split(" ")[0]
+        if number.replace(".", "").isdigit():
+            assert number in page, name
