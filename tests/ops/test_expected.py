@@ -135,6 +135,25 @@ def test_crps_rewards_mass_on_both_neighbours_of_a_truth_between_them(basis):
     )
 
 
+@pytest.mark.parametrize(("basis", "beside"), [("uniform", 0.17), ("triangular", 0.13), ("gaussian", 0.15)])
+def test_crps_puts_the_mean_within_a_seventh_of_a_cell_of_a_fixed_truth(basis, beside):
+    """Near a centre, where it is worst: the mixture cannot be narrower than its basis, so it does not lean far."""
+    cells = 15
+    truth = torch.full((1, 1, 1), beside * 2 / cells, dtype=torch.float64)
+    logits = torch.zeros(1, 1, cells, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([logits], max_iter=300, line_search_fn="strong_wolfe")
+
+    def loss():
+        optimizer.zero_grad()
+        value = ops.crps_losses(ops.normalize(logits), truth, basis).sum()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    off = ops.soft_argmax(logits.detach()).item() * cells / 2 - beside
+    assert -0.15 < off < -0.03
+
+
 @given(st.sampled_from(BASES), st.integers(1, 40), st.integers(0, 2**31), st.floats(-1.5, 1.5))
 @settings(max_examples=60, deadline=None)
 def test_crps_is_positive_and_below_the_expected_error(basis, n, seed, place):

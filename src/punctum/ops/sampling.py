@@ -75,7 +75,7 @@ def draw_noise(
     batch, keypoints, *size = shape
     # -log of an exponential variable is a Gumbel one; the floor keeps a draw of exactly zero finite.
     gumbel = torch.empty((batch, keypoints, num_samples, *size), dtype=dtype, device=device)
-    gumbel = -gumbel.exponential_(generator=generator).clamp_min_(torch.finfo(dtype).tiny).log_()
+    gumbel.exponential_(generator=generator).clamp_min_(torch.finfo(dtype).tiny).log_().neg_()
 
     def uniform(n: int) -> Tensor:
         return torch.rand(
