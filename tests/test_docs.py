@@ -25,6 +25,7 @@ from punctum.settings import TrainSettings
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")), *ROOT.glob("README.md")]
+PAGES += sorted((ROOT / "docs" / "methods").glob("*.md"))
 BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", flags=re.MULTILINE | re.DOTALL)
 
 real_train = punctum.train.train

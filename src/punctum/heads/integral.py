@@ -22,10 +22,10 @@ class Integral(Head):
         loss = coord_weight * |mu - t|_1 + prior_weight * KL(G || p),     mu = sum_i p_i x_i,     p = softmax(beta z)
 
     G is a Gaussian at the truth. The paper says "a Kullback-Leibler divergence loss between the non-normalized
-    heatmap and a Gaussian heatmap": neither which is first nor how the maps are made to sum to one. Taken by the word
-    it would be no divergence: sum_i G_i log(G_i / z_i) has no lower bound in z, and none at all where z_i < 0. Here p
-    is the softmax; `kl` puts G first, as the common "KLDivLoss" does and as fits the paper's account of what the prior
-    is for: its gradient beta (p - G) tells every cell, empty ones too, what to hold.
+    heatmap and a Gaussian heatmap": neither which comes first nor how the maps are made to sum to one. Taken by the
+    word it would be no divergence: sum_i G_i log(G_i / z_i) has no lower bound in z, and no value where z_i < 0. Here
+    p is the softmax. `kl` puts G first, as the loss of that name in common libraries does, and as fits what the paper
+    wants the prior for: its gradient beta (p - G) tells every cell, empty ones too, what to hold.
 
     Args:
         in_channels: channels C of the features.
