@@ -3,8 +3,9 @@
     python benchmarks/accuracy.py helen --data ../shared/data --out runs/accuracy
 
 Each run trains from scratch for the same number of epochs on one thread, two runs at a time, and is then judged
-by `punctum evaluate` on images that training did not see. Interrupted, it goes on where it was. Prints a table
-with the mean over seeds, its 95 % interval (Student's t) and CPU minutes, and writes it as JSON with the commands.
+by `punctum evaluate` on images that training did not see. Interrupted, it goes on where it was; `--again` judges
+finished runs anew. Prints a table with the mean over seeds, its 95 % interval (Student's t) and CPU minutes, and
+writes it as JSON with the commands.
 """
 
 import argparse
@@ -33,10 +34,21 @@ HEADS = {
     "dsnt+js": ["--head", "dsnt", "--head.regularizer", "js"],
     "heatmap": ["--head", "heatmap"],
     "fully_connected": ["--head", "fully_connected"],
+    "integral": ["--head", "integral"],
+    "integral+kl": ["--head", "integral", "--head.prior", "kl"],
+    "sampling": ["--head", "sampling"],
+    "sampling:exact": ["--head", "sampling", "--head.estimator", "exact"],
+    "sampling:crps": ["--head", "sampling", "--head.estimator", "crps"],
+    "density": ["--head", "density"],
+    "oks": ["--head", "oks"],
+    "simcc": ["--head", "simcc"],
+    "rle": ["--head", "rle"],
 }
 # Faces and filmed mice are upright and of one size: the paper's augmentation is for people in any pose.
 ALIGNED = ["--augmentation.rotation", "15", "--augmentation.scale", "0.15"]
 QUARTER = ["--backbone.width", "0.25"]
+# How well scores rank errors: 1 is perfectly, 0 not at all.
+TRUST = {"score corr.": ("score_error_correlation", "value")}
 COMMON = ["--hardware.workers", "0", "--hardware.accelerator", "cpu"]
 
 
@@ -56,7 +68,7 @@ TASKS = {
         folds=1,
         train=["--input-size", "96", "--crop.region", "image", *QUARTER, "--max-epochs", "70", *ALIGNED],
         evaluate=["--normalizer", "keypoints:p37,p46"],
-        figures={"NME %": ("nme", "value"), "median px": ("epe_px", "median"), "p95 px": ("epe_px", "p95")},
+        figures={"NME %": ("nme", "value"), "median px": ("epe_px", "median"), "p95 px": ("epe_px", "p95"), **TRUST},
         scale={"NME %": 100},
     ),
     "lspet": Task(
@@ -67,6 +79,7 @@ TASKS = {
             "PCKh@0.5 %": ("pck", "0.5", "value"),
             "PCKh@0.1 %": ("pck", "0.1", "value"),
             "median px": ("epe_px", "median"),
+            **TRUST,
         },
         scale={"PCKh@0.5 %": 100, "PCKh@0.1 %": 100},
     ),
@@ -74,7 +87,12 @@ TASKS = {
         folds=5,
         train=["--input-size", "128", *QUARTER, "--max-epochs", "100", "--batch-size", "16", *ALIGNED],
         evaluate=["--normalizer", "pixels", "--thresholds", "5,10"],
-        figures={"median px": ("epe_px", "median"), "mean px": ("epe_px", "mean"), "p95 px": ("epe_px", "p95")},
+        figures={
+            "median px": ("epe_px", "median"),
+            "mean px": ("epe_px", "mean"),
+            "p95 px": ("epe_px", "p95"),
+            **TRUST,
+        },
     ),
 }
 
@@ -89,16 +107,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
     parser.add_argument("--epochs", type=int, help="instead of the task's own number")
+    parser.add_argument("--width", type=float, help="of the backbone, instead of the task's own")
+    parser.add_argument("--again", action="store_true", help="judge runs anew that are trained already")
     given = parser.parse_args()
     task, heads = TASKS[given.task], given.heads.split(",")
-    if given.epochs:
-        at = task.train.index("--max-epochs") + 1
-        task.train[at] = str(given.epochs)
+    for option, value in (("--max-epochs", given.epochs), ("--backbone.width", given.width)):
+        if value:
+            task.train[task.train.index(option) + 1] = str(value)
     folds = prepare(given.task, given.data, given.out / "data")
     cells = [(head, seed, fold) for seed in range(given.seeds) for head in heads for fold in range(len(folds))]
     with ThreadPoolExecutor(given.jobs) as pool:
         folder = given.out / given.task
-        runs = list(pool.map(lambda cell: run_cell(task, folder, *cell, *folds[cell[2]]), cells))
+        runs = list(pool.map(lambda cell: run_cell(task, folder, given.again, *cell, *folds[cell[2]]), cells))
     results = summarize(task, cells, runs)
     report = {
         "task": given.task,
@@ -141,22 +161,24 @@ def prepare(name: str, zips: Path, folder: Path) -> list[tuple[Path, Path]]:
     return folds
 
 
-def run_cell(task: Task, folder: Path, head: str, seed: int, fold: int, train: Path, test: Path) -> dict[str, Any]:
+def run_cell(
+    task: Task, folder: Path, again: bool, head: str, seed: int, fold: int, train: Path, test: Path
+) -> dict[str, Any]:
     """Train and judge one model, or read what an earlier call found."""
     run = folder / f"{head}-seed{seed}" / f"fold{fold}"
-    done = run / "benchmark.json"
-    if done.exists():
-        return json.loads(done.read_text())
-    resume = ["--resume"] if (run / "config.yaml").exists() else []
-    # A few held-out training images for the log: the test images play no part in training.
-    options = [*HEADS[head], *task.train, *COMMON, "--val-fraction", "0.03", "--seed", str(seed)]
-    seconds = punctum_command(["train", str(train), "--out", str(run), *options, *resume], run)
-    punctum_command(["evaluate", str(run), str(test), *task.evaluate, "--device", "cpu"], run)
-    metrics = json.loads((run / "metrics.json").read_text())
-    result = {"metrics": metrics, "cpu_minutes": seconds / 60, "resumed": bool(resume)}
-    done.write_text(json.dumps(result) + "\n")
-    print(f"{run}: {figures(task, metrics)}, {seconds / 60:.1f} CPU min", flush=True)
-    return result
+    trained, judged = run / "trained.json", run / "benchmark.json"
+    if not trained.exists():
+        resume = ["--resume"] if (run / "config.yaml").exists() else []
+        # A few held-out training images for the log: the test images play no part in training.
+        options = [*HEADS[head], *task.train, *COMMON, "--val-fraction", "0.03", "--seed", str(seed)]
+        seconds = punctum_command(["train", str(train), "--out", str(run), *options, *resume], run)
+        trained.write_text(json.dumps({"cpu_minutes": seconds / 60, "resumed": bool(resume)}) + "\n")
+    if again or not judged.exists():
+        punctum_command(["evaluate", str(run), str(test), *task.evaluate, "--device", "cpu"], run)
+        metrics = json.loads((run / "metrics.json").read_text())
+        judged.write_text(json.dumps({"metrics": metrics, **json.loads(trained.read_text())}) + "\n")
+        print(f"{run}: {figures(task, metrics)}", flush=True)
+    return json.loads(judged.read_text())
 
 
 def punctum_command(words: list[str], run: Path) -> float:
@@ -175,14 +197,14 @@ def punctum_command(words: list[str], run: Path) -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def figures(task: Task, metrics: dict[str, Any]) -> dict[str, float]:
+def figures(task: Task, metrics: dict[str, Any]) -> dict[str, float | None]:
     """The task's figures out of metrics.json (or its constant predictor)."""
     found = {}
     for name, path in task.figures.items():
         value: Any = metrics
         for key in path:
-            value = value[key]
-        found[name] = round(value * task.scale.get(name, 1), 3)
+            value = None if value is None else value.get(key)
+        found[name] = None if value is None else round(value * task.scale.get(name, 1), 3)
     return found
 
 
@@ -190,7 +212,7 @@ def summarize(task: Task, cells: list[tuple[str, int, int]], runs: list[dict[str
     """Mean over folds, then over seeds, with the half-width of the 95 % t-interval over seeds."""
     results: dict[str, Any] = {}
     for head in dict.fromkeys(head for head, _, _ in cells):
-        by_seed: dict[int, list[dict[str, float]]] = {}
+        by_seed: dict[int, list[dict[str, float | None]]] = {}
         minutes = []
         for (name, seed, _), run in zip(cells, runs, strict=True):
             if name == head:
@@ -198,22 +220,29 @@ def summarize(task: Task, cells: list[tuple[str, int, int]], runs: list[dict[str
                 minutes.append(run["cpu_minutes"])
         rows = {}
         for figure in task.figures:
-            values = [statistics.mean(fold[figure] for fold in folds) for folds in by_seed.values()]
-            rows[figure] = {"mean": statistics.mean(values), "half_width": half_width(values), "seeds": values}
+            values = [mean([fold[figure] for fold in folds]) for folds in by_seed.values()]
+            rows[figure] = {"mean": mean(values), "half_width": half_width(values), "seeds": values}
         results[head] = {"figures": rows, "cpu_minutes": statistics.mean(minutes)}
     constants = [figures(task, run["metrics"]["constant_predictor"]) for run in runs]
     results["constant predictor"] = {
-        "figures": {f: {"mean": statistics.mean(c[f] for c in constants), "half_width": None} for f in task.figures},
+        "figures": {f: {"mean": mean([c[f] for c in constants]), "half_width": None} for f in task.figures},
         "cpu_minutes": 0.0,
     }
     return results
 
 
-def half_width(values: list[float]) -> float | None:
-    """Of the 95 % interval of the mean; None for one value."""
-    if len(values) < 2:
+def mean(values: list[float | None]) -> float | None:
+    """None where one is missing: a head without an opinion has no score to rank errors by."""
+    known = [value for value in values if value is not None]
+    return statistics.mean(known) if len(known) == len(values) else None
+
+
+def half_width(values: list[float | None]) -> float | None:
+    """Of the 95 % interval of the mean; None for one value, or where one is missing."""
+    known = [value for value in values if value is not None]
+    if len(known) < max(2, len(values)):
         return None
-    return float(stats.t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
+    return float(stats.t.ppf(0.975, len(known) - 1)) * statistics.stdev(known) / math.sqrt(len(known))
 
 
 def table(task: Task, results: dict[str, Any]) -> str:
@@ -223,8 +252,8 @@ def table(task: Task, results: dict[str, Any]) -> str:
         shown = []
         for figure in task.figures:
             value = result["figures"][figure]
-            spread = "" if value["half_width"] is None else f" ± {value['half_width']:.2f}"
-            shown.append(f"{value['mean']:.2f}{spread}")
+            spread = "" if not value["half_width"] else f" ± {value['half_width']:.2f}"
+            shown.append("-" if value["mean"] is None else f"{value['mean']:.2f}{spread}")
         lines.append(f"| {head} | {' | '.join(shown)} | {result['cpu_minutes']:.1f} |")
     return "\n".join(lines)
 
