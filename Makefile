@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo test lint docs clean
+.PHONY: install demo test test-timm lint docs clean
 
 install: $(STAMP)
 
@@ -21,6 +21,16 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2
 
+# timm brings torchvision, which is no part of punctum: an environment of its own.
+test-timm: .venv-timm/.installed
+	.venv-timm/bin/python -m pytest tests/backbones/test_timm.py
+
+.venv-timm/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-timm
+	.venv-timm/bin/python -m pip install --quiet --upgrade pip
+	.venv-timm/bin/python -m pip install --quiet -c constraints.txt -e '.[timm,test]'
+	touch $@
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -30,4 +40,4 @@ docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) demo site build
+	rm -rf $(VENV) .venv-timm demo site build

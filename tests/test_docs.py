@@ -16,6 +16,7 @@ import punctum.demo
 import punctum.evaluate
 import punctum.info
 import punctum.predict_files
+import punctum.recipes
 import punctum.score
 import punctum.sigmas
 import punctum.train
@@ -114,6 +115,7 @@ def test_commands_of_the_page_parse(
         (punctum.sigmas, "estimate"),
         (punctum.demo, "demo"),
         (punctum.info, "print_info"),
+        (punctum.recipes, "print_recipes"),
     ]:
         monkeypatch.setattr(module, name, lambda *args, **options: called.append(args))
     for words in commands(page):

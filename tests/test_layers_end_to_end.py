@@ -121,9 +121,7 @@ def test_depths_come_back_to_the_scans_own_rows(tmp_path: Path, size: tuple[int,
 
 def test_another_network_is_refused_before_training(scans: Path, tmp_path: Path) -> None:
     chosen = {"name": "resnet18", "width": 0.1}
-    with pytest.raises(
-        ValueError, match="choose --backbone columns"
-    ):
+    with pytest.raises(ValueError, match="choose --backbone columns"):
         train(settings(scans, tmp_path / "run", backbone=chosen))
     assert not (tmp_path / "run").exists()
 

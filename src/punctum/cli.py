@@ -232,6 +232,17 @@ def _info(args: list[str], console: Console) -> None:
     print_info(console)
 
 
+def _recipes(args: list[str], console: Console) -> None:
+    parser = _parser("recipes", "The papers' settings, for `punctum train --recipe NAME`.")
+    parser.add_argument(
+        "name", nargs="?", default="", help="print this one, or list those whose name holds this word"
+    )
+    given = parser.parse_args(underscored(args))
+    from punctum.recipes import print_recipes
+
+    print_recipes(given.name, console)
+
+
 COMMANDS: dict[str, tuple[Command, str]] = {
     "check": (_check, "look at the labels before training on them"),
     "train": (_train, "train a model on annotated images"),
@@ -239,6 +250,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "score": (_score, "measure anyone's predictions, from a file"),
     "predict": (_predict, "find keypoints in new images"),
     "sigmas": (_sigmas, "how exactly people label: OKS sigmas from repeated labels"),
+    "recipes": (_recipes, "the papers' settings, to train with"),
     "demo": (_demo, "the whole way on made-up scenes, in three minutes"),
     "info": (_info, "versions, devices, heads and backbones"),
 }

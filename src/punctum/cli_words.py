@@ -85,10 +85,21 @@ def value_of(words: Sequence[str], option: str) -> str | None:
         >>> value_of(["--out", "a", "--out=b"], "--out")
         'b'
     """
-    found = None
+    found = values_of(words, option)
+    return found[-1] if found else None
+
+
+def values_of(words: Sequence[str], option: str) -> list[str]:
+    """All values given for an option, in order.
+
+    Example:
+        >>> values_of(["--config", "a", "--config=b"], "--config")
+        ['a', 'b']
+    """
+    found = []
     for i, word in enumerate(words):
         if word == option and i + 1 < len(words):
-            found = words[i + 1]
+            found.append(words[i + 1])
         elif word.startswith(option + "="):
-            found = word.partition("=")[2]
+            found.append(word.partition("=")[2])
     return found

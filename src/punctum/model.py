@@ -123,6 +123,12 @@ class KeypointModel(nn.Module):
         self.backbone.connect(len(config.schema.names))
         size, num_keypoints = self.backbone.feature_size(config.input_size), len(config.schema.names)
         self.dims = len(size)
+        if config.mean_coords is not None and len(config.mean_coords[0]) != self.dims:
+            found = len(config.mean_coords[0])
+            raise ValueError(
+                f"the points have {found} coordinates, and the features {self.dims} axes {size}: the backbone's "
+                f"options must fit the data{'; choose --backbone columns for layers in scans' if found == 1 else ''}"
+            )
         self.heads = nn.ModuleList(
             heads.build(in_channels=self.backbone.channels, num_keypoints=num_keypoints, size=size, **config.head)
             for _ in range(self.backbone.num_stages)

@@ -12,25 +12,32 @@ class OptimizerSettings:
     """How weights move.
 
     Args:
-        name: adamw, or rmsprop as in Nibali et al. 2018.
+        name: adamw, adam, or rmsprop as in Nibali et al. 2018.
         lr: learning rate; the highest one where the schedule changes it.
-        weight_decay: decoupled in adamw, L2 in rmsprop; biases and normalization layers have none.
+        weight_decay: decoupled in adamw, L2 in adam and rmsprop; biases and normalization layers have none.
         schedule: one_cycle (up for 30 %, then down by a cosine), cosine (after a short warm-up),
-            step (a tenth at 50 % and at 75 %, as Nibali et al.'s 60 and 90 of 120 epochs) or constant.
+            step (a tenth at each of the milestones) or constant.
         clip: largest gradient norm; 0 does not clip.
+        milestones: of the schedule "step", as parts of the training, ascending: 0.5 and 0.75 are Nibali et al.'s
+            60 and 90 of 120 epochs.
     """
 
-    name: Literal["adamw", "rmsprop"] = "adamw"
+    name: Literal["adamw", "adam", "rmsprop"] = "adamw"
     lr: float = 2e-3
     weight_decay: float = 0.01
     schedule: Literal["one_cycle", "cosine", "step", "constant"] = "one_cycle"
     clip: float = 1.0
+    milestones: list[float] = field(default_factory=lambda: [0.5, 0.75])
 
     def __post_init__(self) -> None:
         if not self.lr > 0:
             raise ValueError(f"optimizer.lr must be positive, got {self.lr}")
         if self.weight_decay < 0 or self.clip < 0:
             raise ValueError("optimizer.weight_decay and optimizer.clip must not be negative")
+        if not all(0 < part < 1 for part in self.milestones) or list(self.milestones) != sorted(self.milestones):
+            raise ValueError(
+                f"optimizer.milestones are ascending parts of the training, within 0 and 1, got {self.milestones}"
+            )
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,8 @@ class TrainSettings:
         early_stopping: stop when the validation error has not fallen for this many epochs, and keep the best
             weights; 0 trains to the end and keeps the last ones.
         seed: of the weights, the split, the order of pictures and their variation.
+        recipe: the paper's settings that these started from: `punctum recipes` lists them. On the command line they
+            take the place of the defaults; from Python use `punctum.recipes.settings`, as here it is a note alone.
     """
 
     data: str
@@ -99,6 +108,7 @@ class TrainSettings:
     budget: float | None = None
     early_stopping: int = 0
     seed: int = 0
+    recipe: str | None = None
 
     def __post_init__(self) -> None:
         problems = []

@@ -19,7 +19,6 @@ from punctum.data import Annotations, inspect, read, split
 from punctum.data.augment import flip_notes
 from punctum.data.columns import scans_of
 from punctum.data.crop import CropSettings
-from punctum.data.errors import counted
 from punctum.data.places import mean_coords
 from punctum.draw import training_curves
 from punctum.evaluate import evaluate_model, print_notes
@@ -237,14 +236,7 @@ def build_model(
         preprocessing=crop,
         mean_coords=places.tolist(),
     )
-    model = KeypointModel(config, pretrained=pretrained)
-    if model.dims != train_data.dims:
-        hint = f": choose --backbone {LAYERS_BACKBONE}" if train_data.dims == 1 else ""
-        raise ValueError(
-            f"backbone {settings.backbone['name']!r} finds points of {counted(model.dims, 'coordinate')}, the data's "
-            f"have {train_data.dims}{hint}"
-        )
-    return model
+    return KeypointModel(config, pretrained=pretrained)
 
 
 def _fit(

@@ -7,6 +7,9 @@ from torch import nn
 from punctum import backbones
 from punctum.backbones import Backbone
 from punctum.backbones.deconv import DeconvNeck
+from punctum.heads import Target
+from punctum.model import KeypointModel, ModelConfig
+from punctum.schema import Schema
 
 # Of the published classifiers, without their last layer: parameters, and entries of the state dict.
 PUBLISHED = {
@@ -101,6 +104,70 @@ def test_simple_baseline_neck() -> None:
     assert backbones.build("resnet18", neck="deconv", width=0.25).channels == 64
 
 
+def test_simple_baseline_has_its_published_size() -> None:
+    # Xiao et al. 2018 and all who compare with it: 34.0 million parameters with 17 heatmaps.
+    names = tuple(map(str, range(17)))
+    backbone = {"name": "resnet50", "neck": "deconv"}
+    with torch.device("meta"):
+        model = KeypointModel(ModelConfig(Schema(names), (256, 192), backbone, {"name": "heatmap"}))
+        (heatmaps,) = model(torch.zeros(1, 3, 256, 192))
+    neck = 2048 * 256 * 16 + 2 * 256 * 256 * 16 + 3 * 2 * 256
+    by_hand = PUBLISHED["resnet50"][0] + neck + 256 * 17 + 17
+    assert sum(p.numel() for p in model.parameters()) == by_hand == 33_999_697
+    assert heatmaps.shape == (1, 17, 64, 48)
+
+
+def test_depth_lifts_pictures_to_volumes() -> None:
+    backbone = small(neck="deconv", depth=5)
+    with pytest.raises(ValueError, match="call connect"):
+        backbone(torch.zeros(1, 3, 64, 32))
+    backbone.connect(num_keypoints=4)
+    (features,) = backbone(torch.randn(2, 3, 64, 32))
+    assert features.shape == (2, backbone.channels, *backbone.feature_size((64, 32))) == (2, 4, 5, 16, 8)
+    (flat,) = small(neck="deconv")(torch.zeros(1, 3, 64, 32))
+    assert flat.shape == (1, 16, 16, 8)
+
+
+def test_volumes_keep_each_keypoints_layers_together() -> None:
+    backbone = small(neck="deconv", depth=5)
+    backbone.connect(num_keypoints=4)
+    with torch.no_grad():
+        backbone.lift.conv.weight.zero_()
+        backbone.lift.conv.bias.copy_(torch.arange(20.0))
+    (features,) = backbone(torch.zeros(1, 3, 32, 32))
+    for k in range(4):
+        for z in range(5):
+            assert (features[0, k, z] == 5 * k + z).all()
+
+
+def test_a_model_finds_three_coordinates_in_a_picture() -> None:
+    torch.manual_seed(0)
+    names, backbone = ("a", "b"), {"name": "resnet18", "width": 0.125, "neck": "deconv", "depth": 8}
+    config = ModelConfig(Schema(names), (32, 32), backbone, {"name": "dsnt"}, mean_coords=[[0.0, 0.0, 0.0]] * 2)
+    model = KeypointModel(config).train()
+    coords = torch.rand(4, 2, 3, generator=torch.Generator().manual_seed(1)) - 0.5
+    target, images = Target(coords, torch.ones(4, 2, dtype=torch.bool)), torch.rand(4, 3, 32, 32)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    history = []
+    for _ in range(25):
+        optimizer.zero_grad()
+        loss = torch.stack(list(model.losses(model(images), target).values())).sum(0).mean()
+        loss.backward()
+        optimizer.step()
+        history.append(loss.item())
+    assert history[-1] < 0.7 * history[0]
+    prediction = model.eval().decode(model(images))
+    assert prediction.coords.shape == (4, 2, 3)
+    assert prediction.covariance.shape == (4, 2, 3, 3)
+
+
+def test_flat_points_do_not_fit_a_volume() -> None:
+    backbone = {"name": "resnet18", "width": 0.0625, "depth": 4}
+    config = ModelConfig(Schema(("a",)), (32, 32), backbone, {"name": "dsnt"}, mean_coords=[[0.0, 0.0]])
+    with pytest.raises(ValueError, match="the points have 2 coordinates, and the features 3 axes"):
+        KeypointModel(config)
+
+
 def test_neck_starts_with_features_of_unit_size() -> None:
     neck = DeconvNeck(64, 64).eval()
     # Half of a standard normal has a mean square of 1/2; Kaiming's rule doubles what ReLU halves.
@@ -122,6 +189,7 @@ def test_features_start_alive_and_every_parameter_learns() -> None:
         ({"output_stride": 64}, "output_stride=64 is no choice.* 32, 16, 8, 4"),
         ({"width": 0}, "width must be a positive number"),
         ({"neck": "fpn"}, "There are: none, deconv"),
+        ({"depth": 0}, "depth must be a positive whole number or None"),
     ],
 )
 def test_bad_options_are_refused(options: dict[str, object], message: str) -> None:

@@ -81,10 +81,10 @@ def _clipped_sd() -> float:
     ],
 )
 def test_as_many_values_are_drawn_whatever_the_settings(augmentation: Augmentation) -> None:
-    rng, reference = np.random.default_rng(5), np.random.default_rng(5)
+    rng, other = np.random.default_rng(5), np.random.default_rng(5)
     augmentation.draw(rng)
-    reference.random(9)
-    assert rng.random() == reference.random()
+    Augmentation(flip=0.9, rotation=5.0).draw(other)
+    assert rng.random() == other.random()
 
 
 def test_a_sample_that_is_not_turned_is_not_turned() -> None:

@@ -1,6 +1,7 @@
 """Schedules against their definitions, and what is decayed."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -10,8 +11,8 @@ from punctum.settings import OptimizerSettings
 from punctum.training.optimizer import build_optimizer, build_schedule
 
 
-def rates(schedule: str, steps: int, lr: float = 1.0) -> list[float]:
-    settings = OptimizerSettings(schedule=schedule, lr=lr)  # type: ignore[arg-type]
+def rates(schedule: str, steps: int, lr: float = 1.0, **options: Any) -> list[float]:
+    settings = OptimizerSettings(schedule=schedule, lr=lr, **options)  # type: ignore[arg-type]
     optimizer = build_optimizer(nn.Linear(2, 2), settings)
     scheduler = build_schedule(optimizer, settings, steps)
     found = []
@@ -28,6 +29,13 @@ def test_step_is_a_tenth_at_half_and_at_three_quarters() -> None:
     assert found[:60] == pytest.approx([1.0] * 60)
     assert found[60:90] == pytest.approx([0.1] * 30)
     assert found[90:] == pytest.approx([0.01] * 30)
+
+
+def test_step_takes_milestones_of_ones_own() -> None:
+    # Xiao et al. and Li et al.: 140 epochs, a tenth at 90 and at 120; here with 3 steps an epoch.
+    found = rates("step", 420, milestones=[0.642857, 0.857143])
+    assert found == pytest.approx([1.0] * 270 + [0.1] * 90 + [0.01] * 60)
+    assert rates("step", 10, milestones=[]) == [1.0] * 10
 
 
 def test_one_cycle_rises_to_the_rate_and_ends_near_zero() -> None:
@@ -55,7 +63,9 @@ def test_schedules_survive_the_shortest_training() -> None:
         assert len(rates(schedule, 1)) == 1
 
 
-@pytest.mark.parametrize(("name", "kind"), [("adamw", torch.optim.AdamW), ("rmsprop", torch.optim.RMSprop)])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("adamw", torch.optim.AdamW), ("adam", torch.optim.Adam), ("rmsprop", torch.optim.RMSprop)]
+)
 def test_only_weights_are_decayed(name: str, kind: type) -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     optimizer = build_optimizer(model, OptimizerSettings(name=name, weight_decay=0.3))  # type: ignore[arg-type]
@@ -69,3 +79,6 @@ def test_bad_settings_are_refused() -> None:
         OptimizerSettings(lr=0.0)
     with pytest.raises(ValueError, match="must not be negative"):
         OptimizerSettings(clip=-1.0)
+    for milestones in ([0.0, 0.5], [0.5, 1.0], [0.7, 0.5]):
+        with pytest.raises(ValueError, match="milestones are ascending parts"):
+            OptimizerSettings(milestones=milestones)

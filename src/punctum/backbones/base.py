@@ -25,7 +25,7 @@ class Backbone(nn.Module, abc.ABC):
     """Channels of the images it takes: 3 for RGB."""
 
     channels: int
-    """Channels C of every feature map it returns."""
+    """Channels C of every feature map it returns; final after `connect`."""
 
     num_stages: int
     """How many feature maps it returns; each gets a head of its own, and the last one's is the answer."""
@@ -35,9 +35,9 @@ class Backbone(nn.Module, abc.ABC):
         """Spatial size of the features for images of this size, without running anything."""
 
     def connect(self, num_keypoints: int) -> None:
-        """Called once, before training or loading: how many heatmaps each stage's head will feed back.
+        """Called once, before training or loading: how many keypoints, so heatmaps, each stage's head has.
 
-        A network of one stage has no use for it.
+        For networks whose own layers depend on it: those that feed heatmaps back, or lift features to volumes.
         """
 
     @abc.abstractmethod
@@ -49,3 +49,13 @@ class Backbone(nn.Module, abc.ABC):
             feedback: one function per stage, from that stage's features to its head's logits (B, K, *S): a
                 network of several stages feeds them into the next one. The last is not called.
         """
+
+
+def scaled(channels: int, width: float) -> int:
+    """Channels of a network made `width` times as wide; at least one.
+
+    Example:
+        >>> scaled(64, 0.25), scaled(64, 0.001)
+        (16, 1)
+    """
+    return max(1, round(channels * width))

@@ -6,8 +6,9 @@ from typing import ClassVar, Literal, final, get_args
 
 from torch import Tensor, nn
 
-from punctum.backbones.base import Backbone
+from punctum.backbones.base import Backbone, scaled
 from punctum.backbones.deconv import DeconvNeck
+from punctum.backbones.lift import Lift
 from punctum.backbones.weights import load_weights
 from punctum.registry import check_choice, check_positive
 
@@ -113,6 +114,8 @@ class ResNet(Backbone):
         weights: pretrained weights: a local .safetensors file, or a Hugging Face hub id, "user/repo" or
             "user/repo/file.safetensors", in torchvision's names; None starts at random.
         neck: "deconv" puts SimpleBaseline's three transposed convolutions behind, for features 8 times finer.
+        depth: layers of a volume that a last convolution makes of the features, so that a head finds (x, y, z)
+            in a picture, with as many channels as there are keypoints; None: no third axis.
     Raises:
         ValueError: an option's value is none of its choices or out of range; the weights do not fit.
         OSError: the weights cannot be read or fetched.
@@ -130,15 +133,18 @@ class ResNet(Backbone):
         width: float = 1.0,
         weights: str | None = None,
         neck: Neck = "none",
+        depth: int | None = None,
     ) -> None:
         super().__init__()
+        if depth is not None and (not isinstance(depth, int) or depth < 1):
+            raise ValueError(f"depth must be a positive whole number or None, got {depth!r}")
         if output_stride is None:
             output_stride = 8 if neck == "none" else 32
         check_choice("output_stride", output_stride, get_args(OutputStride))
         check_choice("neck", neck, get_args(Neck))
         check_positive("width", width)
         self.output_stride = output_stride
-        self.channels = _scaled(64, width)
+        self.channels = scaled(64, width)
         self.conv1 = nn.Conv2d(3, self.channels, kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(self.channels)
         self.relu = nn.ReLU(inplace=True)
@@ -151,8 +157,10 @@ class ResNet(Backbone):
             load_weights(self, weights)
         self.neck: DeconvNeck | None = None
         if neck == "deconv":
-            self.neck = DeconvNeck(self.channels, _scaled(256, width))
-            self.channels = _scaled(256, width)
+            self.neck = DeconvNeck(self.channels, scaled(256, width))
+            self.channels = scaled(256, width)
+        self.depth = depth
+        self.lift: Lift | None = None
 
     @property
     @abc.abstractmethod
@@ -160,7 +168,7 @@ class ResNet(Backbone):
         """The kind of block, and how many of them each stage has."""
 
     def feature_size(self, input_size: tuple[int, ...]) -> tuple[int, ...]:
-        """ceil(n / output_stride) per axis, times 8 with the deconvolution neck.
+        """ceil(n / output_stride) per axis, times 8 with the deconvolution neck; `depth` comes first.
 
         Raises:
             ValueError: the size is not two positive integers.
@@ -172,13 +180,28 @@ class ResNet(Backbone):
             raise ValueError(f"a ResNet takes images of size (H, W), got {tuple(input_size)}")
         # Every layer of stride 2 turns n into ceil(n / 2), and such ceilings nest.
         scale = 1 if self.neck is None else self.neck.scale
-        return tuple(-(-n // self.output_stride) * scale for n in input_size)
+        size = tuple(-(-n // self.output_stride) * scale for n in input_size)
+        return size if self.depth is None else (self.depth, *size)
+
+    def connect(self, num_keypoints: int) -> None:
+        """Make the convolution that lifts features to a volume per keypoint, where there is a `depth`."""
+        if self.depth is not None:
+            self.lift = Lift(self.channels, num_keypoints, self.depth)
+            self.channels = num_keypoints
 
     def forward(self, images: Tensor, feedback: Sequence[Callable[[Tensor], Tensor]] = ()) -> list[Tensor]:
-        """One feature map (B, channels, *feature_size)."""
+        """One feature map (B, channels, *feature_size).
+
+        Raises:
+            ValueError: there is a `depth`, and `connect` was not called.
+        """
+        if self.depth is not None and self.lift is None:
+            raise ValueError("a ResNet with depth has a volume per keypoint: call connect(num_keypoints) once")
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return [x if self.neck is None else self.neck(x)]
+        if self.neck is not None:
+            x = self.neck(x)
+        return [x if self.lift is None else self.lift(x)]
 
     def _make_stages(self, width: float) -> list[nn.Sequential]:
         block, depths = self.plan
@@ -189,17 +212,13 @@ class ResNet(Backbone):
                 stride, reached = 2, reached * 2
             elif i > 0:
                 dilation *= 2
-            planes = _scaled(64 * 2**i, width)
+            planes = scaled(64 * 2**i, width)
             blocks = []
             for _ in range(depth):
                 blocks.append(block(self.channels, planes, stride, before, dilation))
                 self.channels, stride, before = planes * block.expansion, 1, dilation
             stages.append(nn.Sequential(*blocks))
         return stages
-
-
-def _scaled(channels: int, width: float) -> int:
-    return max(1, round(channels * width))
 
 
 @final

@@ -8,13 +8,14 @@ from punctum.settings import OptimizerSettings
 
 
 def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:
-    """AdamW or RMSprop; biases and normalization layers (one axis) are not decayed."""
+    """AdamW, Adam or RMSprop; biases and normalization layers (one axis) are not decayed."""
     weights = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in weights if p.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    kind = {"adamw": torch.optim.AdamW, "rmsprop": torch.optim.RMSprop}[settings.name]
+    kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
+    kind = kinds[settings.name]
     return kind(groups, lr=settings.lr)
 
 
@@ -31,5 +32,6 @@ def build_schedule(
         fall = lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(1, total_steps - warmup))
         return lr_scheduler.SequentialLR(optimizer, [rise, fall], milestones=[warmup])
     if settings.schedule == "step":
-        return lr_scheduler.MultiStepLR(optimizer, [total_steps // 2, total_steps * 3 // 4], gamma=0.1)
+        steps = [round(part * total_steps) for part in settings.milestones]
+        return lr_scheduler.MultiStepLR(optimizer, steps, gamma=0.1)
     return lr_scheduler.ConstantLR(optimizer, factor=1.0)
