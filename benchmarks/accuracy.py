@@ -34,7 +34,7 @@ HEADS = {
     "dsnt+js": ["--head", "dsnt", "--head.regularizer", "js"],
     "heatmap": ["--head", "heatmap"],
     "fully_connected": ["--head", "fully_connected"],
-    "integral": ["--head", "integral"],
+    "integral": ["--head", "integral", "--head.prior", "none"],
     "integral+kl": ["--head", "integral", "--head.prior", "kl"],
     "sampling": ["--head", "sampling"],
     "sampling:exact": ["--head", "sampling", "--head.estimator", "exact"],
