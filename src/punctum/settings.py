@@ -61,7 +61,8 @@ class TrainSettings:
     """One training run.
 
     Args:
-        data: annotations to train on: COCO keypoints JSON, DeepLabCut csv, or a folder with one of them.
+        data: annotations to train on: COCO keypoints JSON, DeepLabCut csv, landmarks of volumes in JSON or csv, or a
+            folder with one of them.
         out: the run folder, made here.
         val: annotations to validate on; without it, a part of the training images.
         images: folder of the training images, where it cannot be told from `data`.

@@ -9,7 +9,9 @@ from punctum.data.deeplabcut import read_deeplabcut
 from punctum.data.errors import DataError
 from punctum.data.images import ImageError, image_size, read_image, to_unit
 from punctum.data.inspection import Inspection, check_images, inspect
+from punctum.data.landmarks import read_volumes_csv, read_volumes_json
 from punctum.data.readers import read
+from punctum.data.volumes import read_picture, read_volume
 
 __all__ = [
     "Annotations",
@@ -31,6 +33,10 @@ __all__ = [
     "read_coco",
     "read_deeplabcut",
     "read_image",
+    "read_picture",
+    "read_volume",
+    "read_volumes_csv",
+    "read_volumes_json",
     "split",
     "to_image_matrix",
     "to_unit",
