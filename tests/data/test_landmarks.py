@@ -123,6 +123,7 @@ def test_a_name_that_is_no_keypoint(folder: Path) -> None:
         (lambda c: c.update(version=2), "unknown entry 'version'"),
         (lambda c: c["volumes"][0].update(spacing=[0.5, 0.5, 1.0]), r"is not the one in a.npz, \[0.5, 0.5, 3.0\]"),
         (lambda c: c["volumes"][1].pop("spacing"), "sub/b.npy has no spacing, but other volumes do"),
+        (lambda c: [row.update(id="x") for row in c["volumes"]], r"volumes\[1\] .*id 'x' stands twice"),
         (lambda c: c["volumes"].clear(), "nothing to learn from"),
     ],
 )
