@@ -148,6 +148,32 @@ def test_check_draws_volumes(volumes: Path, tmp_path: Path) -> None:
     assert view_labels(data, 0).shape == view_labels(data, 0, flip=True).shape
 
 
+def test_hounsfield_units_are_evaluated_as_they_were_trained(volumes: Path, tmp_path: Path) -> None:
+    """int16 in bare .npy files, the spacing in the csv: percentiles in training, and so in evaluation."""
+    data, rows = read(volumes / "test.json"), ["volume,keypoint,x,y,z,spacing_x,spacing_y,spacing_z"]
+    for i, path in enumerate(data.images[:4]):
+        np.save(tmp_path / f"{i}.npy", np.load(path)["volume"].astype(np.int16) * 8 - 1000)
+        for name, place in zip(NAMES, data.keypoints[i].tolist(), strict=True):
+            rows.append(",".join(map(str, [f"{i}.npy", name, *place, 1.0, 1.0, 1.6])))
+    (tmp_path / "ct.csv").write_text("\n".join(rows))
+    settings = TrainSettings(
+        data=str(tmp_path / "ct.csv"),
+        out=str(tmp_path / "run"),
+        backbone={"name": "resnet3d", "width": 0.1},
+        crop=CropSettings(input_size=(16, 16, 16)),
+        hardware=HardwareSettings(accelerator="cpu", workers=0),
+        max_epochs=1,
+    )
+    with pytest.raises(ValueError, match=r"int16 has no known range .* use intensity 'percentile'"):
+        train(settings)
+    run = train(replace(settings, crop=replace(settings.crop, intensity="percentile"))).run
+    metrics = evaluate(run, tmp_path / "ct.csv")
+    assert metrics["mre_mm"]["value"] > 0
+    predict_files(run, [tmp_path / "0.npy"], tmp_path / "known.csv", spacing=[1, 1, 1.6])
+    predict_files(run, [tmp_path / "0.npy"], tmp_path / "unknown.csv")
+    assert (tmp_path / "known.csv").read_text() != (tmp_path / "unknown.csv").read_text()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("head", "epochs"), [("dsnt", 25), ("heatmap", 14)])
 def test_a_small_network_learns(head: str, epochs: int, volumes: Path, tmp_path: Path) -> None:

@@ -101,8 +101,8 @@ def evaluate_model(
     """
     protocol, console = protocol or Protocol(), console or Console(quiet=True)
     _check_names(model, annotations)
-    notes = inspect(annotations).notes
     predictor = Predictor(model, device)
+    notes = inspect(annotations, predictor.crop.intensity).notes
     with count(console, "evaluating", len(annotations)) as advance:
         points = predictor.points(
             annotations.images, list(annotations.boxes), on_batch=advance, spacing=annotations.spacing
