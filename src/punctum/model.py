@@ -31,7 +31,7 @@ class ModelConfig:
 
     Args:
         schema: the keypoints.
-        input_size: (H, W) of the images it is trained on.
+        input_size: (H, W) of the images it is trained on; (D, H, W) of volumes.
         backbone: {"name": one of `backbones.available()`, and its options}.
         head: {"name": one of `heads.available()`, and its options}.
         preprocessing: how a picture becomes an input; kept for those who prepare images, opaque to the model.

@@ -68,8 +68,8 @@ class TrainSettings:
     """One training run.
 
     Args:
-        data: annotations to train on: COCO keypoints JSON, DeepLabCut csv, a file of MPII, or a folder with one
-            JSON or csv.
+        data: annotations to train on: COCO keypoints JSON, DeepLabCut csv, a file of MPII, landmarks of volumes in
+            JSON or csv, layers of scans in JSON, or a folder with one JSON or csv.
         out: the run folder, made here.
         val: annotations to validate on; without it, a part of the training images.
         images: folder of the training images, where it cannot be told from `data`.

@@ -9,12 +9,14 @@ from punctum.data.deeplabcut import read_deeplabcut
 from punctum.data.errors import DataError
 from punctum.data.images import ImageError, image_size, read_image, to_unit
 from punctum.data.inspection import Inspection, check_images, inspect
+from punctum.data.landmarks import read_volumes_csv, read_volumes_json
 from punctum.data.layers import read_layers
 from punctum.data.matching import Predictions
 from punctum.data.mpii import read_mpii_h5, read_mpii_json
 from punctum.data.mpii_mat import read_mpii_mat
 from punctum.data.predictions import read_predictions
 from punctum.data.readers import read
+from punctum.data.volumes import read_picture, read_volume
 
 __all__ = [
     "Annotations",
@@ -42,7 +44,11 @@ __all__ = [
     "read_mpii_h5",
     "read_mpii_json",
     "read_mpii_mat",
+    "read_picture",
     "read_predictions",
+    "read_volume",
+    "read_volumes_csv",
+    "read_volumes_json",
     "split",
     "to_image_matrix",
     "to_unit",

@@ -113,6 +113,8 @@ def _annotations(
         instances.append(Instance(scan.where, scan.file, scan.id, keypoints, visibility, scan.box))
         if Path(scan.file).suffix.lower() not in VOLUME_ENDINGS:
             mistakes.append(f"{scan.where}: {scan.file!r} is no volume: it should end in .npy or .npz")
+    taken = [scan.id for scan in scans]
+    mistakes += [f"{scan.where}: id {scan.id!r} stands twice" for n, scan in enumerate(scans) if scan.id in taken[:n]]
     here = source.parent
     folders = [here, here / "volumes", here / "images", here.parent] if images is None else [Path(images)]
     found = assemble(

@@ -5,6 +5,7 @@ The two orders, once and for all: an array is (D, H, W), its axes z, y, x; coord
 """
 
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -107,23 +108,21 @@ def as_spacing(values: Any) -> NDArray[np.float64]:
 def _entry(path: Path, name: str, *, optional: bool = False) -> Any:
     """The array of an .npy file, or the one called `name` of an .npz file."""
     try:
-        content = np.load(path, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return content
-        with content:
-            if name not in content.files:
-                if optional:
-                    return None
-                there_are = ", ".join(content.files) or "nothing"
-                raise ImageError(f"{path}: it has no entry {name!r}; there are: {there_are}")
-            return content[name]
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            if isinstance(content, np.ndarray) or name in content.files:
+                return content if isinstance(content, np.ndarray) else content[name]
+            if optional:
+                return None
+            there_are = ", ".join(content.files) or "nothing"
+            raise ImageError(f"{path}: it has no entry {name!r}; there are: {there_are}")
     except FileNotFoundError:
         raise ImageError(f"{path}: there is no such file") from None
     except ImageError:
         raise
     except EOFError:
         raise ImageError(f"{path}: the file is empty") from None
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error) as error:
         raise ImageError(f"{path}: a damaged .npz file: {error}") from None
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from None
