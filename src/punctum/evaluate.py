@@ -266,7 +266,7 @@ def _check_names(model: KeypointModel, annotations: Annotations) -> None:
     ours, theirs = model.config.schema.names, annotations.schema.names
     if ours != theirs:
         raise ValueError(
-            f"the model finds other points than {annotations.source} names: "
+            f"the model finds other keypoints than {annotations.source} names: "
             f"{', '.join(ours)} against {', '.join(theirs)}"
         )
 
