@@ -91,6 +91,10 @@ def _cases(dims: int) -> list[Case]:
         case("average_loss_masked", lambda x: ops.average_loss(x, x.detach() > 0.5), "losses"),
         case("argmax", ops.argmax, "heatmaps", differentiable=False),
         case("quarter_shift", ops.quarter_shift, "heatmaps", differentiable=False),
+        case("local_soft_argmax", lambda z: ops.local_soft_argmax(z, 1, beta=1.7), "logits"),
+        case("local_soft_argmax_sigma", lambda z: ops.local_soft_argmax(z, 2, 1.7, sigma=1.3), "logits"),
+        case("peak_covariance", lambda p: ops.peak_covariance(p, sigma=0.3), "heatmaps"),
+        case("peak_covariance_coords", lambda p: ops.peak_covariance(p, 0.3, ops.argmax(p) + 0.05), "heatmaps"),
         case("dark", lambda p: ops.dark(p, sigma=1.0), "heatmaps", differentiable=False),
     ]
 

@@ -15,6 +15,7 @@ from punctum.ops.coords import (
     transform_points,
 )
 from punctum.ops.gaussian import js_losses, kl_losses, log_gaussian, render_gaussian, variance_losses
+from punctum.ops.local import local_soft_argmax, peak_covariance
 from punctum.ops.losses import average_loss, euclidean_losses, l1_losses, mse_losses
 from punctum.ops.moments import covariance, dsnt, marginals, moments, soft_argmax
 from punctum.ops.normalize import check_heatmaps, normalize
@@ -33,12 +34,14 @@ __all__ = [
     "js_losses",
     "kl_losses",
     "l1_losses",
+    "local_soft_argmax",
     "log_gaussian",
     "marginals",
     "moments",
     "mse_losses",
     "normalize",
     "normalized_grid",
+    "peak_covariance",
     "peak_index",
     "pixels_matrix",
     "quarter_shift",
