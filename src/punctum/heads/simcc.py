@@ -15,6 +15,10 @@ Decoder = Literal["local", "argmax", "mean"]
 
 # Width of the score's closeness, in feature cells: that of head dsnt, so that the two are of one kind.
 _CLOSE = 2.0
+import os
+
+LN = int(os.environ.get("LN", "0"))
+NTK = float(os.environ.get("NTK", "0"))
 
 
 @final
@@ -71,6 +75,9 @@ class SimCC(Head):
         self.conv = conv1x1(in_channels, num_keypoints, len(size), bias=True)
         # In the order of coordinates: x first.
         self.axes = nn.ModuleList(nn.Linear(math.prod(size), n * bins_per_cell) for n in reversed(self.size))
+        if NTK:
+            for a in self.axes:
+                nn.init.normal_(a.weight, std=0.5/NTK)
 
     def forward(self, features: Tensor) -> list[Tensor]:
         """The bins' logits, (B, K, bins) per axis, x first; at least float32.
@@ -83,7 +90,11 @@ class SimCC(Head):
                 f"head 'simcc' was built for features of size {self.size}, got "
                 f"{tuple(features.shape[2:])}: give images of the training size, or use a convolutional head"
             )
-        maps = self.conv(features).flatten(2)
+        maps = ops.as_float(self.conv(features)).flatten(2)
+        if LN:
+            maps = nn.functional.layer_norm(maps, maps.shape[-1:])
+        if NTK:
+            maps = maps * NTK / maps.shape[-1] ** 0.5
         # In bfloat16 the logits of neighbouring bins are often equal, and the first of them would be the highest.
         with torch.autocast(features.device.type, enabled=False):
             return [ops.as_float(axis(maps.to(axis.weight.dtype))) for axis in self.axes]

@@ -111,8 +111,8 @@ def peak_covariance(heatmaps: Tensor, sigma: float, coords: Tensor | None = None
         >>> heatmap = torch.zeros(1, 1, 8, 8)
         >>> heatmap[0, 0, 3, 4] = 0.2
         >>> peak_covariance(heatmap, sigma=1.0) * (8 / 2) ** 2
-        tensor([[[[4.0000, 0.0000],
-                  [0.0000, 4.0000]]]])
+        tensor([[[[4., 0.],
+                  [0., 4.]]]])
     """
     check_sigma(sigma)
     size, dims = spatial_size(heatmaps), heatmaps.ndim - 2
