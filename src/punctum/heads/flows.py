@@ -1,7 +1,7 @@
 """Normalizing flows over residuals: densities of a few numbers that can be skewed and heavy-tailed."""
 
 import math
-from typing import Literal, get_args
+from typing import Literal, Protocol, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -88,13 +88,17 @@ class RealNVP(nn.Module):
     def inverse(self, z: Tensor) -> Tensor:
         """The x of which f(x) = z."""
         for step in reversed(self.steps):
-            z = step.inverse(z)
+            z = cast(_Invertible, step).inverse(z)
         return z
 
     def log_prob(self, x: Tensor, base: Base = "gaussian") -> Tensor:
         """Log-density at x, (...), of what becomes the base under f."""
         z, log_det = self(x)
         return base_log_prob(z, base) + log_det
+
+
+class _Invertible(Protocol):
+    def inverse(self, z: Tensor) -> Tensor: ...
 
 
 class Coupling(nn.Module):
@@ -107,11 +111,10 @@ class Coupling(nn.Module):
         self.width = width
         self.keep: Tensor
         self.register_buffer("keep", (torch.arange(dims) % 2 == parity).float(), persistent=False)
-        self.network = nn.Sequential(
-            nn.Linear(dims, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 2 * dims)
-        )
-        nn.init.zeros_(self.network[-1].weight)
-        nn.init.zeros_(self.network[-1].bias)
+        last = nn.Linear(width, 2 * dims)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.network = nn.Sequential(nn.Linear(dims, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), last)
 
     def _scale_and_shift(self, x: Tensor) -> tuple[Tensor, Tensor]:
         kept = x * self.keep

@@ -91,16 +91,16 @@ class RLE(Head):
         values = ops.as_float(features)
         with torch.autocast(features.device.type, enabled=False):
             if self.conv is None:
-                mean, unit = 0.0, 1.0
                 pooled = values.flatten(2).mean(-1)[:, None].expand(-1, self.num_keypoints, -1)
+                start, unit = torch.zeros_like(pooled[..., :1]), torch.ones_like(_cell(self.size, values))
             else:
                 heatmaps = ops.normalize(self.conv(values.to(self.conv.weight.dtype)))
-                mean, unit = ops.dsnt(heatmaps), self._cell(values)
                 pooled = heatmaps.flatten(2).to(values.dtype) @ values.flatten(2).mT
+                start, unit = ops.dsnt(heatmaps), _cell(ops.spatial_size(values), values)
             pooled = nn.functional.layer_norm(pooled, pooled.shape[-1:]).to(self.weight.dtype)
             both = (self.weight * pooled[:, :, None]).mean(-1) + self.bias
             offset, scale = ops.as_float(both).chunk(2, dim=-1)
-            return mean + unit * offset, _SMALLEST + (1 - _SMALLEST) * scale.sigmoid()
+            return start + unit * offset, _SMALLEST + (1 - _SMALLEST) * scale.sigmoid()
 
     def losses(self, output: tuple[Tensor, Tensor], target: Target) -> dict[str, Tensor]:
         """The negative log-likelihood in nats, "nll"; below zero where the density is above one."""
@@ -131,7 +131,7 @@ class RLE(Head):
         coords = mean + scale * first
         covariance = scale[..., :, None] * scale[..., None, :] * second
         # Of the diagonal alone: a flow's correlation of the axes is no reason for more trust.
-        variance = covariance.diagonal(dim1=-2, dim2=-1) / self._cell(scale) ** 2
+        variance = covariance.diagonal(dim1=-2, dim2=-1) / _cell(self.size, scale) ** 2
         return Prediction(coords, (1 + variance / _CLOSE**2).rsqrt().prod(-1), covariance)
 
     def moments(self) -> tuple[Tensor, Tensor]:
@@ -144,6 +144,7 @@ class RLE(Head):
         centred = points - mean
         return mean, (weights[:, None, None] * centred[:, :, None] * centred[:, None, :]).sum(0)
 
-    def _cell(self, like: Tensor) -> Tensor:
-        """Width of a feature cell along each axis, (D,), normalized."""
-        return 2 / torch.tensor(self.size[::-1], dtype=like.dtype, device=like.device)
+
+def _cell(size: Sequence[int], like: Tensor) -> Tensor:
+    """Width of a feature cell along each axis, (D,), normalized."""
+    return 2 / torch.tensor(size[::-1], dtype=like.dtype, device=like.device)

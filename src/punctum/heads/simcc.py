@@ -15,20 +15,21 @@ Decoder = Literal["local", "argmax", "mean"]
 
 # Width of the score's closeness, in feature cells: that of head dsnt, so that the two are of one kind.
 _CLOSE = 2.0
-import os
 
-LN = int(os.environ.get("LN", "0"))
-NTK = float(os.environ.get("NTK", "0"))
+# The linear layers' inputs are multiplied by this over the root of their number: one learning rate then suits 8 x 8
+# cells and 64 x 48. Without it, a step moves every bin by an amount that grows with the map.
+_GAIN = 5.0
 
 
 @final
 class SimCC(Head):
     """Coordinates by classification: on each axis a distribution over bins that are finer than pixels.
 
-        p_a = softmax(beta W_a flatten(z_k)),     loss = sum_a KL(G_a || p_a)
+        p_a = softmax(beta (W_a flatten(z_k) + b_a)),     loss = sum_a KL(G_a || p_a)
 
-    z_k is one map per keypoint from a 1 x 1 convolution; W_a a linear layer from all of its cells to the bins of
-    axis a, shared by the keypoints; G_a a Gaussian around the truth, normalized over the bins. The loss is the
+    z_k is one map per keypoint from a 1 x 1 convolution, of mean zero and variance one over its cells; W_a a linear
+    layer from all of them to the bins of axis a, shared by the keypoints; G_a a Gaussian around the truth,
+    normalized over the bins. The loss is the
     cross-entropy less the label's own entropy, so zero is reached. It is tied to one feature size.
 
     Args:
@@ -74,10 +75,11 @@ class SimCC(Head):
         self.sigma, self.beta, self.decoder = sigma, beta, decoder
         self.conv = conv1x1(in_channels, num_keypoints, len(size), bias=True)
         # In the order of coordinates: x first.
-        self.axes = nn.ModuleList(nn.Linear(math.prod(size), n * bins_per_cell) for n in reversed(self.size))
-        if NTK:
-            for a in self.axes:
-                nn.init.normal_(a.weight, std=0.5/NTK)
+        axes = [nn.Linear(math.prod(size), n * bins_per_cell) for n in reversed(self.size)]
+        for axis in axes:
+            nn.init.normal_(axis.weight, std=0.5 / _GAIN)
+        self.axes = nn.ModuleList(axes)
+        self.gain = _GAIN / math.sqrt(math.prod(self.size))
 
     def forward(self, features: Tensor) -> list[Tensor]:
         """The bins' logits, (B, K, bins) per axis, x first; at least float32.
@@ -91,13 +93,10 @@ class SimCC(Head):
                 f"{tuple(features.shape[2:])}: give images of the training size, or use a convolutional head"
             )
         maps = ops.as_float(self.conv(features)).flatten(2)
-        if LN:
-            maps = nn.functional.layer_norm(maps, maps.shape[-1:])
-        if NTK:
-            maps = maps * NTK / maps.shape[-1] ** 0.5
         # In bfloat16 the logits of neighbouring bins are often equal, and the first of them would be the highest.
         with torch.autocast(features.device.type, enabled=False):
-            return [ops.as_float(axis(maps.to(axis.weight.dtype))) for axis in self.axes]
+            maps = self.gain * nn.functional.layer_norm(maps, maps.shape[-1:])
+            return [ops.as_float(axis(maps.to(self.conv.weight.dtype))) for axis in self.axes]
 
     def losses(self, output: list[Tensor], target: Target) -> dict[str, Tensor]:
         """The divergence from the Gaussian labels, in nats, summed over axes: "kl"."""
