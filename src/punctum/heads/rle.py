@@ -35,7 +35,7 @@ class RLE(Head):
 
     p_k is a softmax map (pooling "softmax"), which finds the point, and A f an offset in cells; or p = 1 / cells
     ("average"): then mu = A f, as published. An average forgets where things are, so a backbone must have written
-    it into its channels, as pretrained ones at stride 32 do; at stride 8, or from scratch, take softmax.
+    it into its channels, as pretrained ones at stride 32 do; from scratch at stride 8 take softmax.
 
     Args:
         in_channels: channels C of the features.
