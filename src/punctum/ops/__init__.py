@@ -18,6 +18,7 @@ from punctum.ops.debias import debias
 from punctum.ops.density import expected_oks, multilinear_weights
 from punctum.ops.expected import crps_losses, expected_l1_losses, grid_l1_losses
 from punctum.ops.gaussian import js_losses, kl_losses, log_gaussian, render_gaussian, variance_losses
+from punctum.ops.local import local_soft_argmax, peak_covariance
 from punctum.ops.losses import average_loss, euclidean_losses, l1_losses, mse_losses
 from punctum.ops.moments import covariance, dsnt, marginals, moments, soft_argmax
 from punctum.ops.normalize import check_heatmaps, normalize
@@ -44,6 +45,7 @@ __all__ = [
     "js_losses",
     "kl_losses",
     "l1_losses",
+    "local_soft_argmax",
     "log_gaussian",
     "marginals",
     "mixture_moments",
@@ -52,6 +54,7 @@ __all__ = [
     "multilinear_weights",
     "normalize",
     "normalized_grid",
+    "peak_covariance",
     "peak_index",
     "pixels_matrix",
     "quarter_shift",
