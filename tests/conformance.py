@@ -39,7 +39,15 @@ from punctum.model import KeypointModel, ModelConfig
 from punctum.registry import options_of
 from punctum.schema import Schema
 
-__all__ = ["SIZES", "HeadCase", "HeadConformance", "TrainedHeadConformance", "all_cases", "default_cases"]
+__all__ = [
+    "SIZES",
+    "GraphHeadConformance",
+    "HeadCase",
+    "HeadConformance",
+    "TrainedHeadConformance",
+    "all_cases",
+    "default_cases",
+]
 
 
 class HeadConformance:
@@ -312,6 +320,23 @@ class TrainedHeadConformance:
             torch.testing.assert_close(flipped.coords, found.coords * mirror, rtol=0, atol=1e-4)
             torch.testing.assert_close(flipped.score, found.score, rtol=0, atol=1e-4)
 
+    def test_unknown_options_are_named(self, case: HeadCase) -> None:
+        with pytest.raises(ValueError, match="has no option 'no_such_option'") as caught:
+            heads.build(case.name, CHANNELS, KEYPOINTS, case.size, no_such_option=1)
+        assert all(option in str(caught.value) for option in options_of(heads.available()[case.name]))
+
+    def test_every_option_is_documented_and_typed(self, case: HeadCase) -> None:
+        cls = heads.available()[case.name]
+        hints, text = get_type_hints(cls.__init__), cls.__doc__ or ""
+        assert "Args:" in text
+        for option in options_of(cls):
+            assert option in hints
+            assert f"\n        {option}: " in text
+
+
+class GraphHeadConformance:
+    """All that a head computes is one graph: seconds to look at. `case` runs over `all_cases()`."""
+
     def test_compiles_into_one_graph(self, case: HeadCase) -> None:
         target = case.target()
         module, inputs = Trainer(case.build()), (case.features(), target.coords, target.visible)
@@ -326,16 +351,3 @@ class TrainedHeadConformance:
         exported = torch.export.export(module, (features,)).module()
         for found, wanted in zip(exported(features), module(features), strict=True):
             torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
-
-    def test_unknown_options_are_named(self, case: HeadCase) -> None:
-        with pytest.raises(ValueError, match="has no option 'no_such_option'") as caught:
-            heads.build(case.name, CHANNELS, KEYPOINTS, case.size, no_such_option=1)
-        assert all(option in str(caught.value) for option in options_of(heads.available()[case.name]))
-
-    def test_every_option_is_documented_and_typed(self, case: HeadCase) -> None:
-        cls = heads.available()[case.name]
-        hints, text = get_type_hints(cls.__init__), cls.__doc__ or ""
-        assert "Args:" in text
-        for option in options_of(cls):
-            assert option in hints
-            assert f"\n        {option}: " in text

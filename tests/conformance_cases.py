@@ -51,12 +51,13 @@ def default_cases() -> list[HeadCase]:
 
 
 def all_cases() -> list[HeadCase]:
-    """Those, and in 2-D every choice of every option that is a `Literal`, one at a time."""
+    """Those, and in 2-D every choice of every option that is a `Literal` or a switch, one at a time."""
     cases = default_cases()
     for name, cls in heads.available().items():
         hints = get_type_hints(cls.__init__)
         for option, parameter in options_of(cls).items():
             choices = [choice for choice in get_args(hints[option]) if isinstance(choice, str)]
+            choices += [False, True] if hints[option] is bool else []
             cases += [HeadCase(name, SIZES[1], {option: c}) for c in choices if c != parameter.default]
     return cases
 

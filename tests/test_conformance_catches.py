@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from conformance import SIZES, HeadCase, HeadConformance, TrainedHeadConformance
+from conformance import SIZES, GraphHeadConformance, HeadCase, HeadConformance, TrainedHeadConformance
 from punctum import heads, ops
 from punctum.heads import Head, Prediction, Target
 from punctum.heads.base import conv1x1
@@ -211,7 +211,7 @@ FAULTS = {
 
 def promises() -> dict[str, Callable[..., None]]:
     """Every test of the suite by its name."""
-    suites = (HeadConformance(), TrainedHeadConformance())
+    suites = (HeadConformance(), TrainedHeadConformance(), GraphHeadConformance())
     return {name: test for suite in suites for name, test in inspect.getmembers(suite) if name.startswith("test_")}
 
 

@@ -24,6 +24,7 @@ from punctum.settings import TrainSettings
 from punctum.train import build_model, load_config, train
 from punctum.training import budget
 from punctum.training.budget import with_measured_budget
+from punctum.training.callbacks import EpochLog
 
 
 def settings_of(scenes: Path, out: Path, tiny: list[str], *more: str) -> TrainSettings:
@@ -97,6 +98,31 @@ def test_the_same_seed_gives_the_same_run_for_any_number_of_workers(
     assert_same_weights(tmp_path / "none", tmp_path / "two")
     with pytest.raises(AssertionError):
         assert_same_weights(tmp_path / "none", tmp_path / "other")
+
+
+def test_noise_in_a_head_depends_on_neither_interruption_nor_workers(
+    scenes: Path, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A head that draws: stopped after two epochs of four and resumed, and with a loader that runs ahead."""
+    noisy = ["--max-epochs", "4", "--head", "sampling", "--head.num_samples", "2"]
+
+    def settings(name: str, workers: str) -> TrainSettings:
+        return settings_of(scenes, tmp_path / name, tiny, *noisy, "--hardware.workers", workers)
+
+    def stop(log: EpochLog, trainer: training.L.Trainer, module: training.TrainingModule) -> None:
+        if trainer.current_epoch == 2:
+            raise KeyboardInterrupt
+        start(log, trainer, module)
+
+    train(settings("whole", "0"))
+    start = EpochLog.on_train_epoch_start
+    monkeypatch.setattr(EpochLog, "on_train_epoch_start", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(settings("stopped", "1"))
+    monkeypatch.undo()
+    assert len(history(tmp_path / "stopped")) == 2
+    train(load_config(tmp_path / "stopped"), resume=True)
+    assert_same_weights(tmp_path / "whole", tmp_path / "stopped")
 
 
 @pytest.mark.slow

@@ -13,9 +13,10 @@ import yaml
 from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import NDArray
 from rich.console import Console
+from torch.utils.data import DataLoader
 
 from punctum import backbones, heads
-from punctum.data import Annotations, inspect, read, split
+from punctum.data import Annotations, EpochSampler, inspect, read, split
 from punctum.data.augment import flip_notes
 from punctum.data.columns import scans_of
 from punctum.data.crop import CropSettings
@@ -276,19 +277,28 @@ def _fit(
             # Not on the CPU: there, PyTorch 2.13's backward of small strided convolutions writes out of bounds.
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         rows = tuple(f"{name} (id {i})" for name, i in zip(train_data.image_names, train_data.ids, strict=True))
-        module = TrainingModule(model, settings.optimizer, total_steps, rows)
+        module = TrainingModule(model, settings.optimizer, total_steps, rows, settings.seed)
         checkpoint = run / "checkpoints" / "last.ckpt"
         if resume:
             state = (
                 "after the last finished epoch" if checkpoint.exists() else "from the start: no epoch was finished"
             )
             console.print(f"resuming {run} {state}")
-        path = str(checkpoint) if resume and checkpoint.exists() else None
+        found = checkpoint if resume and checkpoint.exists() else None
+        if found:
+            _go_on_after(found, train_loader)
         try:
-            trainer.fit(module, train_loader, val_loader, ckpt_path=path, weights_only=True)
+            trainer.fit(module, train_loader, val_loader, ckpt_path=found, weights_only=True)
         except SystemExit as stop:  # Lightning's answer to Ctrl-C; a caller from Python wants to live on.
             raise KeyboardInterrupt from stop
     return trainer, module
+
+
+def _go_on_after(checkpoint: Path, loader: DataLoader) -> None:
+    """Workers fetch ahead, before Lightning says which epoch it is: they would fetch the first one's pictures."""
+    finished = torch.load(checkpoint, map_location="cpu", weights_only=True)["epoch"]
+    if isinstance(loader.sampler, EpochSampler):
+        loader.sampler.set_epoch(finished + 1)
 
 
 def _load_best(module: TrainingModule, run: Path) -> None:

@@ -152,6 +152,29 @@ def test_the_last_loss_reaches_the_first_head_through_its_heatmaps() -> None:
     assert network.heads[0].conv.weight.grad.abs().max() > 0
 
 
+def test_progress_reaches_the_head_of_every_stage() -> None:
+    network = model("sampling", stacks=3)
+    start = [head.tau for head in network.heads]
+    network.set_progress(1.0)
+    assert start == [2.0] * 3
+    assert [head.tau for head in network.heads] == [0.5] * 3
+
+
+def test_absent_points_teach_the_head_of_every_stage() -> None:
+    network = model("density").train()
+    truth = target()
+    missing = torch.zeros_like(truth.visible)
+    missing[0, 1] = True
+    known = Target(truth.coords, truth.visible & ~missing, missing)
+    assert torch.equal(network.counts(known), truth.visible)
+    outputs = network(images())
+    ops.average_loss(network.losses(outputs, known)["kl"], missing).backward()
+    for head, (logits, absent) in zip(network.heads, outputs, strict=True):
+        assert head.presence.bias.grad[1].abs() > 1e-4
+        assert head.presence.bias.grad[[0, 2]].abs().max() == 0
+        assert (logits.shape, absent.shape) == ((2, K, 16, 16), (2, K))
+
+
 @pytest.mark.parametrize("head", WITH_LOGITS)
 def test_every_head_with_logits_learns_on_it(head: str) -> None:
     network = model(head).train()
@@ -198,6 +221,16 @@ def test_saved_and_loaded_it_predicts_the_same_bits(tmp_path: Path) -> None:
     network.eval().save(tmp_path)
     loaded = KeypointModel.load(tmp_path)
     assert torch.equal(loaded(images())[-1], network(images())[-1])
+
+
+def test_weights_for_other_keypoints_are_refused(tmp_path: Path) -> None:
+    model().save(tmp_path)
+    description = tmp_path / "model.json"
+    text = description.read_text()
+    description.write_text(text.replace('"point 2"', '"point 2",\n"point 3"'))
+    assert description.read_text() != text
+    with pytest.raises(ValueError, match=r"model\.safetensors.*merges\.0\.logits\.weight"):
+        KeypointModel.load(tmp_path)
 
 
 def test_exports() -> None:

@@ -105,6 +105,26 @@ def test_the_score_is_presence_times_concentration() -> None:
         assert both.score[0, k].item() == pytest.approx(alone.score[0, k].item() * odds / (1 + odds), abs=1e-6)
 
 
+def test_where_nothing_is_ever_absent_the_score_becomes_the_concentration() -> None:
+    """Unlabelled points among the others: they teach the logit nothing, not even that points are there."""
+    torch.manual_seed(0)
+    head = heads.build("density", 4, 2, (7, 8))
+    features = torch.randn(16, 4, 7, 8, generator=torch.Generator().manual_seed(0))
+    coords = torch.rand(16, 2, 2, generator=torch.Generator().manual_seed(1)) - 0.5
+    target = Target(coords, torch.tensor([[True, False]]).repeat(16, 1))
+    before = head.presence.weight.detach().clone(), head.presence.bias.detach().clone()
+    optimizer = torch.optim.Adam(head.parameters(), lr=0.05)
+    for _ in range(60):
+        optimizer.zero_grad()
+        ops.average_loss(head.losses(head(features), target)["kl"], head.counts(target)).backward()
+        optimizer.step()
+    output = head(features)
+    present = head.decode(output).score / head.decode(output[:1]).score
+    assert present[:, 0].min() > 0.995
+    assert torch.equal(head.presence.weight[1], before[0][1])
+    assert torch.equal(head.presence.bias[1], before[1][1])
+
+
 def test_the_absent_logit_learns_who_is_missing() -> None:
     """Features with a bump where the point is, and none where it is not: scores of new samples tell them apart."""
 

@@ -61,6 +61,20 @@ def test_anywhere_it_is_right_where_the_grid_resolves_the_softmax(beta: int) -> 
     assert found == pytest.approx(16.30, abs=0.01)
 
 
+def test_no_background_explains_what_a_sharper_softmax_is_off() -> None:
+    """Peak 8, sigma 2, beta 2 to 20: the mean lies on the peak's side of the truth, so the background that would
+    move it there, N w = (x - 16.3) / (middle - 16.3), is negative: its sums are taken here without the code."""
+    for beta, off in ((2, 0.02), (5, 0.17), (10, 0.28), (20, 0.30)):
+        mass, moment = [], []
+        for i, j in product(range(64), repeat=2):
+            value = math.exp(beta * 8 * (math.exp(-((i - 16.3) ** 2 + (j - 40) ** 2) / 8) - 1))
+            mass.append(value)
+            moment.append(i * value)
+        mean = math.fsum(moment) / math.fsum(mass)
+        assert mean - 16.3 == pytest.approx(-off, abs=0.005)
+        assert both(bump([16.30, 40.0], (64, 64), peak=8), beta)[0] == pytest.approx(mean, abs=1e-9)
+
+
 @pytest.mark.parametrize(("beta", "nearest"), [(5, 16.13), (10, 16.02), (20, 16.00)])
 def test_quantization_is_no_background_and_stays(beta: int, nearest: float) -> None:
     """A softmax narrower than a cell sits on the nearest one: no background is left, and nothing to compensate."""
@@ -81,12 +95,15 @@ def test_quantization_is_no_background_and_stays(beta: int, nearest: float) -> N
     ids=str,
 )
 @pytest.mark.parametrize("level", [0.0, -3.7, 12.0])
-def test_any_size_dimension_and_background(place: list[float], size: tuple[int, ...], level: float) -> None:
-    logits = bump(place, size, peak=8, level=level).float()
-    plain = pixels(ops.soft_argmax(logits), size)
+@pytest.mark.parametrize("beta", [1, 2, 5, 10, 20])
+def test_any_size_dimension_background_and_temperature(
+    beta: int, level: float, place: list[float], size: tuple[int, ...]
+) -> None:
+    logits = bump(place, size, peak=8 / beta, level=level)
+    plain = pixels(ops.soft_argmax(logits, beta), size)
     assert math.dist(plain, place) > 0.02
     for background in (level, "median"):
-        found = pixels(ops.debias(logits, 1.0, background), size)
+        found = pixels(ops.debias(logits.float(), beta, background), size)
         assert found == pytest.approx(place, abs=0.01)
 
 

@@ -94,8 +94,8 @@ class Head(nn.Module, abc.ABC):
         """Every loss term by name, each (B, K) and already weighted: their sum is what is minimized.
 
         Values at points that do not count are finite, and the caller's mask leaves them out. In training mode
-        a head may draw noise from torch's global generator, which checkpoints keep; in evaluation mode the losses
-        are a function of output and target.
+        a head may draw noise from torch's global generator, which is seeded before each step; in evaluation mode the
+        losses are a function of output and target.
         """
 
     def counts(self, target: Target) -> Tensor:

@@ -20,6 +20,9 @@ class FullyConnected(Head):
     The paper's baseline "FC". It is tied to one feature size, and it cannot generalize over places: each cell
     has weights of its own. They start such that flat maps give the centre of the image exactly.
 
+    Its maps are hidden units: nothing makes a cell's value speak of a point at that cell. So it has no `logits` for
+    a stacked network to feed back, and no heatmap to show.
+
     Args:
         in_channels: channels C of the features.
         num_keypoints: K.
