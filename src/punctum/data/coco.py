@@ -1,6 +1,5 @@
 """COCO keypoints JSON."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from punctum.data.annotations import Annotations
 from punctum.data.assemble import NO_BOX, Instance, assemble
 from punctum.data.errors import DataError, counted
+from punctum.data.json_text import kind, read_json
 from punctum.schema import Schema
 
 
@@ -45,24 +45,19 @@ def read_coco(path: str | Path, images: str | Path | None = None, *, labels_only
 
 
 def _load(source: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(source.read_bytes().decode("utf-8-sig"))
-    except OSError as error:
-        raise DataError([f"{source}: cannot be read: {error.strerror or error}"]) from None
-    except (ValueError, RecursionError) as error:
-        raise DataError([f"{source.name}: not JSON: {error}"]) from None
+    content = read_json(source)
     if not isinstance(content, dict):
         raise DataError(
-            [f"{source.name}: expected an object with images, annotations and categories, got {_kind(content)}"]
+            [f"{source.name}: expected an object with images, annotations and categories, got {kind(content)}"]
         )
     mistakes = [
         f"{source.name}: {key!r} should be a list, "
-        + (f"got {_kind(content[key])}" if key in content else "is missing")
+        + (f"got {kind(content[key])}" if key in content else "is missing")
         for key in ("images", "annotations", "categories")
         if not isinstance(content.get(key), list)
     ]
     mistakes += [
-        f"{source.name}: {key}[{i}]: expected an object, got {_kind(row)}"
+        f"{source.name}: {key}[{i}]: expected an object, got {kind(row)}"
         for key in ("images", "annotations", "categories")
         if isinstance(content.get(key), list)
         for i, row in enumerate(content[key])
@@ -190,7 +185,7 @@ class _Reader:
     def _pairs(self, category: dict[str, Any], where: str, key: str) -> list[tuple[int, int]]:
         rows = category.get(key) or []
         if not isinstance(rows, list):
-            self.wrong(where, f"{key} should be a list of pairs, got {_kind(rows)}")
+            self.wrong(where, f"{key} should be a list of pairs, got {kind(rows)}")
             return []
         pairs = []
         for position, row in enumerate(rows):
@@ -245,7 +240,7 @@ def _points(values: Any, names: Sequence[str]) -> tuple[NDArray[np.float64], NDA
     count = len(names)
     nothing = np.full((count, 2), np.nan), np.zeros(count, np.int8)
     if not isinstance(values, list) or len(values) != 3 * count:
-        got = f"{len(values)} numbers" if isinstance(values, list) else _kind(values)
+        got = f"{len(values)} numbers" if isinstance(values, list) else kind(values)
         return *nothing, [f"keypoints: expected {3 * count} numbers, x, y and v of {count} points, got {got}"]
     table = np.array([_number(v) for v in values]).reshape(count, 3)
     visibility = table[:, 2]
@@ -301,8 +296,3 @@ def _are_positive(values: Any) -> bool:
 
 def _hashable(value: Any) -> Any:
     return value if isinstance(value, int | str) else None
-
-
-def _kind(value: Any) -> str:
-    kinds = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
-    return kinds.get(type(value), "a number")

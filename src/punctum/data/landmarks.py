@@ -4,7 +4,6 @@ Places are voxels as (x, y, z), (0, 0, 0) the centre of the first voxel: array[z
 """
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from punctum.data.annotations import Annotations
 from punctum.data.assemble import Instance, assemble
 from punctum.data.errors import DataError, counted
 from punctum.data.images import ImageError
+from punctum.data.json_text import read_json
 from punctum.data.volumes import VOLUME_ENDINGS, as_spacing, read_spacing
 from punctum.schema import Schema
 
@@ -159,12 +159,7 @@ def _with_spacing(annotations: Annotations, scans: Sequence[_Scan]) -> Annotatio
 
 
 def _load_json(source: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(source.read_bytes().decode("utf-8-sig"))
-    except OSError as error:
-        raise DataError([f"{source}: cannot be read: {error.strerror or error}"]) from None
-    except (ValueError, RecursionError) as error:
-        raise DataError([f"{source.name}: not JSON: {error}"]) from None
+    content = read_json(source)
     if not isinstance(content, dict):
         raise DataError([f"{source.name}: expected an object with keypoints and volumes"])
     mistakes = [

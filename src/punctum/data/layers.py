@@ -1,6 +1,5 @@
 """Layers in scans: a JSON that says, for each picture and layer, in which row it lies in every column."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from punctum.data.annotations import Annotations
 from punctum.data.assemble import image_path
 from punctum.data.errors import DataError, counted
+from punctum.data.json_text import read_json
 from punctum.schema import Schema
 
 
@@ -93,12 +93,7 @@ def _annotations(
 
 
 def _load(source: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(source.read_bytes().decode("utf-8-sig"))
-    except OSError as error:
-        raise DataError([f"{source}: cannot be read: {error.strerror or error}"]) from None
-    except (ValueError, RecursionError) as error:
-        raise DataError([f"{source.name}: not JSON: {error}"]) from None
+    content = read_json(source)
     wanted = {"layers": "a list of names", "scans": "a list of objects with image and rows"}
     missing = [
         f"{source.name}: {key!r} should be {what}"

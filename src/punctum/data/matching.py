@@ -13,10 +13,10 @@ from punctum.data.errors import counted
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Predicted points in the order of N annotated instances with K keypoints.
+    """Predicted points in the order of N annotated instances with K keypoints of D coordinates.
 
     Args:
-        keypoints: (N, K, 2) float64 in original-image pixels, (0, 0) the centre of the top-left pixel; NaN where
+        keypoints: (N, K, D) float64 in original-image pixels, (0, 0) the centre of the top-left pixel; NaN where
             nothing was predicted.
         score: (N, K) float64 as the file gives it; NaN where it gives none.
         notes: what was changed while reading, one sentence each.
@@ -32,7 +32,7 @@ class Predictions:
 def nothing_predicted(annotations: Annotations) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Keypoints and scores that are all missing."""
     shape = annotations.visibility.shape
-    return np.full((*shape, 2), np.nan), np.full(shape, np.nan)
+    return np.full((*shape, annotations.dims), np.nan), np.full(shape, np.nan)
 
 
 def unmatched_note(labels: Sequence[str], annotations: Annotations) -> tuple[str, ...]:

@@ -15,7 +15,6 @@ Source:
     Andriluka et al. 2014, CVPR; Newell et al. 2016, arXiv:1603.06937 (.h5); Sun et al. 2019, arXiv:1902.09212 (JSON).
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from punctum.data.annotations import Annotations
 from punctum.data.assemble import NO_BOX, Instance, assemble
 from punctum.data.errors import DataError, counted
+from punctum.data.json_text import read_json
 from punctum.data.matrices import read_hdf5
 from punctum.schema import Schema
 
@@ -167,12 +167,7 @@ def read_mpii_json(path: str | Path, images: str | Path | None = None, *, labels
         DataError: every mistake of the file at once, each with its entry and keypoint.
     """
     source = Path(path)
-    try:
-        rows = json.loads(source.read_bytes().decode("utf-8-sig"))
-    except OSError as error:
-        raise DataError([f"{source}: cannot be read: {error.strerror or error}"]) from None
-    except (ValueError, RecursionError) as error:
-        raise DataError([f"{source.name}: not JSON: {error}"]) from None
+    rows = read_json(source)
     if not isinstance(rows, list):
         raise DataError([f"{source.name}: expected a list of people"])
     mistakes: list[str] = []

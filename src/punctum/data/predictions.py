@@ -1,10 +1,7 @@
 """Anyone's predictions, put beside the annotations that they are to be measured by."""
 
-import csv
-import io
 import json
 from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +13,14 @@ from punctum.data.errors import DataError, counted
 from punctum.data.matching import Places, Predictions, nothing_predicted, unmatched_note
 from punctum.data.matrices import is_hdf5, is_matlab, read_hdf5, read_matlab
 from punctum.data.mpii import FIRST_PIXEL
-
-PREDICTION_FORMATS = "punctum's csv or JSON, COCO results JSON, MPII preds (.h5, .mat)"
-
-
-@dataclass(frozen=True)
-class _Point:
-    """One predicted point, as a file tells of it."""
-
-    where: str
-    image: str
-    instance: str
-    keypoint: str
-    x: float
-    y: float
-    score: float
+from punctum.data.own_predictions import Point, own_points
 
 
 def read_predictions(path: str | Path, annotations: Annotations) -> Predictions:
     """Predictions from a file, each beside its annotated instance.
 
-    punctum's csv and JSON are matched by image name, instance and keypoint name. An image name matches if one path
+    punctum's csv and JSON are matched by image name, instance and keypoint name; those of layers by image name,
+    column and layer. An image name matches if one path
     ends with the other; an instance may be empty where the image has a single labelled one. COCO results are matched
     by `image_id`, and by `annotation_id` where they have it; without it there must be one result and one labelled
     instance per image. MPII's `preds` (N, K, 2) or (2, K, N) are matched row by row, and count pixels from 1 as MPII
@@ -63,71 +47,12 @@ def read_predictions(path: str | Path, annotations: Annotations) -> Predictions:
         found = json.loads(text) if text.lstrip()[:1] in ("[", "{") else None
     except (ValueError, RecursionError) as error:
         raise DataError([f"{source.name}: neither JSON nor csv: {error}"]) from None
-    if found is None:
-        return _match(source, *_csv_points(source, text), annotations)
-    if isinstance(found, list) and all(isinstance(row, dict) for row in found):
-        if found and all("image_id" in row for row in found):
-            return _coco_results(source, found, annotations)
-        if all("image" in row and isinstance(row.get("keypoints"), list) for row in found):
-            return _match(source, *_json_points(source, found), annotations)
-    raise DataError([f"{source.name}: these are no predictions that can be read; formats: {PREDICTION_FORMATS}"])
+    if isinstance(found, list) and found and all(isinstance(row, dict) and "image_id" in row for row in found):
+        return _coco_results(source, found, annotations)
+    return _match(*own_points(source, text, found, annotations), annotations)
 
 
-# --- punctum's own -----------------------------------------------------------------------------------------------
-
-
-def _csv_points(source: Path, text: str) -> tuple[list[_Point], list[str]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    needed = ("image", "instance", "keypoint", "x", "y")
-    missing = [name for name in needed if name not in (reader.fieldnames or ())]
-    if missing:
-        raise DataError(
-            [
-                f"{source.name}: a csv of predictions has the columns {', '.join(needed)}; here is no "
-                f"{', '.join(missing)}. Formats: {PREDICTION_FORMATS}"
-            ]
-        )
-    points: list[_Point] = []
-    mistakes: list[str] = []
-    for row in reader:
-        where = f"{source.name}, line {reader.line_num}"
-        label = (row["image"] or "", row["instance"] or "", row["keypoint"] or "")
-        values = _values(row, f"{where}: keypoint {label[2]}", mistakes)
-        points.append(_Point(where, *label, *values))
-    return points, mistakes
-
-
-def _json_points(source: Path, found: list[dict[str, Any]]) -> tuple[list[_Point], list[str]]:
-    points: list[_Point] = []
-    mistakes: list[str] = []
-    for i, row in enumerate(found):
-        where = f"{source.name}: entry {i}"
-        for point in row["keypoints"]:
-            if not isinstance(point, dict) or "name" not in point:
-                mistakes.append(f"{where}: keypoints should be objects with name, x and y, got {point!r}")
-                continue
-            values = _values(point, f"{where}: keypoint {point['name']}", mistakes)
-            points.append(_Point(where, str(row["image"]), str(row.get("instance", "")), str(point["name"]), *values))
-    return points, mistakes
-
-
-def _values(row: dict[str, Any], where: str, mistakes: list[str]) -> tuple[float, float, float]:
-    """x, y and score; empty, null and NaN are none, anything else that is not a finite number a mistake."""
-    values = []
-    for name in ("x", "y", "score"):
-        text = row.get(name)
-        try:
-            value = np.nan if text is None or text == "" else float(text)
-        except (ValueError, TypeError):
-            value = np.inf
-        if np.isinf(value):
-            mistakes.append(f"{where}: {name} is {text!r}, not a finite number")
-        values.append(value)
-    x, y, score = values
-    return (x, y, score) if np.isfinite([x, y]).all() else (np.nan, np.nan, score)
-
-
-def _match(source: Path, points: list[_Point], mistakes: list[str], annotations: Annotations) -> Predictions:
+def _match(points: list[Point], mistakes: list[str], annotations: Annotations) -> Predictions:
     places = Places(annotations)
     keypoints, score = nothing_predicted(annotations)
     names = {name: k for k, name in enumerate(annotations.schema.names)}
@@ -147,7 +72,7 @@ def _match(source: Path, points: list[_Point], mistakes: list[str], annotations:
             if (n, k) in told:
                 mistakes.append(f"{point.where}: keypoint {point.keypoint} stands in {told[n, k]} already")
             told[n, k] = point.where
-            keypoints[n, k], score[n, k] = (point.x, point.y), point.score
+            keypoints[n, k], score[n, k] = point.place, point.score
     if mistakes:
         raise DataError(mistakes)
     notes = [
@@ -223,6 +148,10 @@ def _rows(source: Path, table: dict[str, Any], annotations: Annotations) -> Pred
         found = ", ".join(name for name in table if not name.startswith("__")) or "nothing"
         raise DataError([f"{source.name}: no predictions: no preds in it, but {found}"])
     n, k = annotations.visibility.shape
+    if annotations.dims != 2:
+        raise DataError(
+            [f"{source.name}: preds are places (x, y) in pictures; {annotations.source.name} is of others"]
+        )
     preds = np.asarray(table["preds"], dtype=np.float64)
     preds = preds[None] if preds.ndim == 2 and n == 1 else preds
     if preds.ndim == 3 and preds.shape[:2] != (n, k):

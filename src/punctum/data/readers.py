@@ -24,6 +24,9 @@ FORMATS = (
     "COCO keypoints JSON, DeepLabCut csv, MPII (.h5, .mat, JSON), landmarks of volumes in JSON or csv, "
     "layers of scans in JSON"
 )
+ENDINGS = (".json", ".csv", ".h5", ".mat")
+# What a file beside others must hold to be meant: a folder may hold settings and results in these formats too.
+TELLING = {read_coco: b'"annotations"', read_mpii_h5: b"imgname"}
 
 
 def read(path: str | Path, images: str | Path | None = None, *, labels_only: bool = False) -> Annotations:
@@ -74,7 +77,7 @@ def _lists_volumes(source: Path) -> bool:
 
 
 def _only_file(folder: Path) -> Path:
-    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in (".json", ".csv") and f.is_file())
+    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in ENDINGS and f.is_file())
     found = [f for f in files if not f.name.startswith(".") and _holds_annotations(f)]
     if len(found) == 1:
         return found[0]
@@ -86,6 +89,5 @@ def _only_file(folder: Path) -> Path:
 
 
 def _holds_annotations(file: Path) -> bool:
-    """Whether a file beside others is meant: a folder may hold settings and results in JSON too."""
     reader = _reader(file)
-    return reader is not None and (reader is not read_coco or b'"annotations"' in file.read_bytes())
+    return reader is not None and (reader not in TELLING or TELLING[reader] in file.read_bytes())

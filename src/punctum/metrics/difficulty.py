@@ -45,6 +45,7 @@ def difficulty(annotations: Annotations, criterion: Criterion) -> NDArray[np.str
         hidden = (annotations.visibility == 1).sum(1)
         easy, hard = 10 * hidden < labelled, 2 * hidden > labelled
     else:
-        side = annotations.boxes[:, 2:].max(1)
+        # A box is its corner, then its sides.
+        side = annotations.boxes[:, annotations.boxes.shape[1] // 2 :].max(1)
         easy, hard, classed = side > 128, side < 64, classed & (side >= 32)
     return np.select([~classed, easy, hard], ["", "easy", "hard"], default="medium")

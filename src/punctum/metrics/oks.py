@@ -126,9 +126,11 @@ def instance_areas(annotations: Annotations) -> Tensor:
     Args:
         annotations: N instances.
     Returns:
-        (N,) float64 in pixels squared; NaN where there is neither an area nor a box.
+        (N,) float64 in pixels squared; NaN where there is neither an area nor a box, and for volumes.
     """
     boxes = torch.from_numpy(annotations.boxes)
+    if annotations.picture_axes != 2:
+        return boxes.new_full((len(boxes),), torch.nan)
     from_box = BOX_SHARE * boxes[:, 2] * boxes[:, 3]
     if annotations.areas is None:
         return from_box
