@@ -26,7 +26,8 @@ from punctum.predict_files import predict_files
 from punctum.schema import Schema
 from punctum.settings import HardwareSettings, OptimizerSettings, TrainSettings
 from punctum.slices import draw_slices
-from punctum.train import resolve, train
+from punctum.train import train
+from punctum.train_settings import resolve
 
 SPACING = np.array([0.7, 0.9, 2.0])
 

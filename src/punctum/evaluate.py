@@ -21,10 +21,12 @@ from punctum.metrics import Normalizer, difficulty, instance_areas, mean_interva
 from punctum.metrics.difficulty import LEVELS, Criterion
 from punctum.model import KeypointModel
 from punctum.ops import transform_points
-from punctum.predict import Points, Predictor, load_model
+from punctum.predict import Points, Predictor, check_kind, load_model
 from punctum.predict_layers import LayerPredictor
 from punctum.progress import count
 
+# Names in a message, of either side.
+LISTED = 20
 THRESHOLDS = (0.05, 0.1, 0.2, 0.5)
 # What is told of the easy, medium and hard instances.
 BY_DIFFICULTY = ("n", "n_instances", "n_images", "left_out", "epe_px", "pck", "nme", "mre_mm", "oks")
@@ -121,7 +123,7 @@ def evaluate_model(
     `per_keypoint` says whether to print a line per keypoint as well; metrics.json holds them always.
     """
     protocol, console = protocol or Protocol(), console or Console(quiet=True)
-    _check_names(model, annotations)
+    _check_kind_and_names(model, annotations)
     predictor = predictor_for(model, device, flip_test=flip_test)
     notes = inspect(annotations, predictor.crop.intensity).notes
     with count(console, "evaluating", len(annotations)) as advance:
@@ -262,13 +264,17 @@ def print_notes(notes: Sequence[str], console: Console) -> None:
         console.print(Text.assemble(("  note ", "yellow"), note))
 
 
-def _check_names(model: KeypointModel, annotations: Annotations) -> None:
+def _check_kind_and_names(model: KeypointModel, annotations: Annotations) -> None:
+    check_kind(model, annotations)
     ours, theirs = model.config.schema.names, annotations.schema.names
     if ours != theirs:
         raise ValueError(
-            f"the model finds other points than {annotations.source} names: "
-            f"{', '.join(ours)} against {', '.join(theirs)}"
+            f"the model finds other keypoints than {annotations.source} names: {_listed(ours)} against {_listed(theirs)}"
         )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= LISTED else f"{', '.join(names[:LISTED])}, ... ({len(names)})"
 
 
 def _constant_points(model: KeypointModel, points: Points) -> NDArray[np.float64] | None:

@@ -303,6 +303,31 @@ def load_model(run: str | Path) -> KeypointModel:
     return KeypointModel.load(folder / "model" if (folder / "model").is_dir() else folder)
 
 
+def check_kind(model: KeypointModel, annotations: Annotations) -> None:
+    """Refuse annotations of another kind than the model was trained on: points in images or volumes, or layers.
+
+    Raises:
+        ValueError: the annotations' places or pictures have other axes.
+    """
+    axes = 3 if len(model.config.input_size) == 3 else 2
+    if (model.dims, axes) != (annotations.dims, annotations.picture_axes):
+        ours, theirs = kind_of(model.dims, axes), kind_of(annotations.dims, annotations.picture_axes)
+        raise ValueError(f"the model finds {ours}, and {annotations.source} is of {theirs}")
+
+
+def kind_of(dims: int, picture_axes: int) -> str:
+    """What D coordinates in pictures of so many axes are, in words.
+
+    Example:
+        >>> kind_of(1, 2), kind_of(2, 2), kind_of(3, 3)
+        ('layers in scans', 'points in images', 'points in volumes')
+    """
+    if dims == 1:
+        return "layers in scans"
+    depth = " with a depth" if dims > picture_axes else ""
+    return f"points{depth} in {'volumes' if picture_axes == 3 else 'images'}"
+
+
 def write_predictions(predictions: Sequence[ImagePrediction], path: str | Path) -> Path:
     """Write predictions as .csv (a row per point) or .json (an object per instance), by the path's ending.
 
