@@ -21,8 +21,9 @@ from punctum.evaluate import Protocol, evaluate
 from punctum.heads import Prediction
 from punctum.model import KeypointModel, ModelConfig
 from punctum.overlays import view_labels
-from punctum.predict import Predictor, write_predictions
+from punctum.predict import Predictor
 from punctum.predict_files import predict_files
+from punctum.predict_write import write_predictions
 from punctum.schema import Schema
 from punctum.settings import HardwareSettings, OptimizerSettings, TrainSettings
 from punctum.slices import draw_slices

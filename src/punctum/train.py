@@ -17,12 +17,13 @@ from punctum.data.augment import flip_notes
 from punctum.data.columns import scans_of
 from punctum.data.places import mean_coords
 from punctum.draw import training_curves
-from punctum.evaluate import evaluate_model, print_notes
+from punctum.evaluate import evaluate_model
 from punctum.layer_overlays import write_layer_sheet
 from punctum.model import KeypointModel, ModelConfig
 from punctum.overlays import write_sheet
 from punctum.predict import Predictor
 from punctum.predict_layers import LayerPredictor
+from punctum.reports import print_notes
 from punctum.settings import TrainSettings
 from punctum.train_settings import resolve, save_config
 from punctum.training.budget import with_measured_budget
