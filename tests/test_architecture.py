@@ -19,7 +19,10 @@ import punctum
 ROOT = Path(punctum.__file__).parent
 
 TOP = {"serve", "cli"}
-APPLICATIONS = {"train", "training", "evaluate", "compare", "predict", "export"} | TOP
+APPLICATIONS = {
+    "train", "training", "train_settings", "evaluate", "compare", "predict", "predict_write", "predict_files",
+    "predict_layers", "score", "score_points", "score_oks", "check", "sigmas", "demo", "export",
+} | TOP  # fmt: skip
 MODEL = {"model"} | APPLICATIONS
 HEADS = {"heads"} | MODEL
 
@@ -31,6 +34,9 @@ FORBIDDEN_ROOMS = {
     "metrics": HEADS,
     "schema": HEADS,
     "model": APPLICATIONS,
+    # Another package's names for ops, with nothing but torch behind them; settings as files.
+    "compat": {"data", "metrics", "backbones"} | HEADS,
+    "recipes": {"metrics", "backbones"} | HEADS,
     **dict.fromkeys(APPLICATIONS - TOP, TOP),
 }
 LIGHTNING = {"lightning", "lightning_fabric", "pytorch_lightning"}
@@ -171,6 +177,11 @@ FORBIDDEN = [
     ("punctum.evaluate", "from punctum.cli import main"),
     ("punctum.evaluate", "import lightning"),
     ("punctum.train", "import jsonargparse"),
+    ("punctum.compat.other", "from punctum.heads import base"),
+    ("punctum.compat.other", "from punctum.model import KeypointModel"),
+    ("punctum.recipes.more", "from punctum.train import train"),
+    ("punctum.score", "from punctum.cli import main"),
+    ("punctum.model", "from punctum.predict_layers import LayerPredictor"),
     ("punctum.compare", "from punctum.serve import app"),
     ("punctum.backbones.new", "from torchvision.models import resnet18"),
     ("punctum.train", "import torchvision"),
@@ -198,6 +209,8 @@ ALLOWED = [
     ("punctum.training.callbacks", "from lightning.pytorch.callbacks import Callback"),
     ("punctum.train_callbacks", "from lightning.pytorch.callbacks import Callback"),
     ("punctum.cli", "import jsonargparse\nfrom punctum import train"),
+    ("punctum.compat.other", "import math\nfrom punctum import ops"),
+    ("punctum.recipes.more", "import yaml\nfrom punctum.settings import TrainSettings"),
     ("punctum", "def load(path):\n    from punctum.model import KeypointModel"),
 ]
 

@@ -8,7 +8,7 @@ from punctum import backbones, heads
 from punctum.cli_train import parse_train
 from punctum.registry import options_of
 from punctum.settings import TrainSettings
-from punctum.train import save_config
+from punctum.train_settings import save_config
 
 
 @pytest.fixture

@@ -54,6 +54,28 @@ def run(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(settings(scans, tmp_path_factory.mktemp("runs") / "layers")).run
 
 
+def test_other_kinds_of_backbones_and_models_are_refused(scans: Path, tmp_path: Path) -> None:
+    # Before weights are fetched for it.
+    with pytest.raises(ValueError, match=r"'resnet18' finds points, and the data are layers: choose .*columns"):
+        train(settings(scans, tmp_path / "run", backbone={"name": "resnet18", "weights": "nowhere/at_all"}))
+    points = KeypointModel(
+        ModelConfig(Schema(NAMES), (32, 32), {"name": "resnet18", "width": 0.03}, {"name": "dsnt"}, {"region": "box"})
+    )
+    points.save(tmp_path / "points")
+    for judge in (evaluate, lambda model, data: predict_files(model, [data], tmp_path / "p.csv")):
+        with pytest.raises(ValueError, match=r"finds points in images, and .*layers\.json is of layers in scans"):
+            judge(tmp_path / "points", scans / "test" / "layers.json")
+
+
+def test_check_does_not_speak_of_left_and_right(scans: Path, tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w") as log:
+        console = Console(record=True, width=120, file=log)
+        check(scans / "test" / "layers.json", out=tmp_path, console=console)
+    shown = console.export_text()
+    assert "64 x 96 px" in shown
+    assert "mirrored" not in shown
+
+
 @pytest.mark.slow
 def test_layers_are_learnt(scans: Path, run: Path) -> None:
     metrics = evaluate(run, scans / "test" / "layers.json")

@@ -15,10 +15,12 @@ import punctum
 from punctum import ops
 from punctum.data import read
 from punctum.data.images import read_image
+from punctum.flip_test import mirrored_mean
 from punctum.heads import Prediction
 from punctum.model import KeypointModel, ModelConfig
-from punctum.predict import Predictor, mirrored_mean, write_predictions
+from punctum.predict import Predictor
 from punctum.predict_files import gather, predict_files
+from punctum.predict_write import write_predictions
 from punctum.schema import Schema
 
 

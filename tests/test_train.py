@@ -21,7 +21,8 @@ from punctum.cli_train import parse_train
 from punctum.data import check_images, read
 from punctum.model import KeypointModel
 from punctum.settings import TrainSettings
-from punctum.train import build_model, load_config, train
+from punctum.train import build_model, train
+from punctum.train_settings import load_config
 from punctum.training import budget
 from punctum.training.budget import with_measured_budget
 from punctum.training.callbacks import EpochLog

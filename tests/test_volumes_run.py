@@ -21,12 +21,14 @@ from punctum.evaluate import Protocol, evaluate
 from punctum.heads import Prediction
 from punctum.model import KeypointModel, ModelConfig
 from punctum.overlays import view_labels
-from punctum.predict import Predictor, write_predictions
+from punctum.predict import Predictor
 from punctum.predict_files import predict_files
+from punctum.predict_write import write_predictions
 from punctum.schema import Schema
 from punctum.settings import HardwareSettings, OptimizerSettings, TrainSettings
 from punctum.slices import draw_slices
-from punctum.train import resolve, train
+from punctum.train import train
+from punctum.train_settings import resolve
 
 SPACING = np.array([0.7, 0.9, 2.0])
 

@@ -15,9 +15,9 @@ from punctum.data.columns import scans_of
 from punctum.data.crop import CropSettings
 from punctum.data.places import crop_coords
 from punctum.draw import contact_sheet, write_png
-from punctum.evaluate import print_notes
 from punctum.layer_overlays import write_label_sheet
 from punctum.overlays import title_of, view_labels
+from punctum.reports import print_notes
 
 SHEET_CELLS = 24
 SHEET_SCANS = 9
@@ -148,9 +148,11 @@ def _unusual(annotations: Annotations, sizes: NDArray[np.int64]) -> NDArray[np.b
 def _print(annotations: Annotations, sizes: NDArray[np.int64], result: CheckResult, console: Console) -> None:
     console.print(f"[bold]{annotations.source}[/bold]: {result.n_instances} instances, {result.n_images} images")
     common = Counter(" x ".join(map(str, size[::-1])) for size in sizes.tolist()).most_common(4)
-    console.print("sizes: " + ", ".join(f"{size} px ({n} instances)" for size, n in common), highlight=False)
-    pairs = len(annotations.schema.flip_pairs)
-    console.print(f"left/right pairs: {pairs or 'none, so pictures are not mirrored'}", highlight=False)
+    unit = "voxels" if annotations.picture_axes == 3 else "px"
+    console.print("sizes: " + ", ".join(f"{size} {unit} ({n} instances)" for size, n in common), highlight=False)
+    if annotations.dims > 1:  # Scans are mirrored without: a layer has no left and right.
+        pairs = len(annotations.schema.flip_pairs)
+        console.print(f"left/right pairs: {pairs or 'none, so pictures are not mirrored'}", highlight=False)
     table = Table("keypoint", "labelled", "hidden", "missing", "missing %")
     for k, name in enumerate(annotations.schema.names):
         seen = annotations.visibility[:, k]

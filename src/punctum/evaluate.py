@@ -10,21 +10,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Column, Table
-from rich.text import Text
 from torch import Tensor
 
 from punctum.data import Annotations, inspect, read
-from punctum.data.errors import counted
 from punctum.files import write_text
 from punctum.metrics import Normalizer, difficulty, instance_areas, mean_interval, oks, sigmas_of, summarize
 from punctum.metrics.difficulty import LEVELS, Criterion
 from punctum.model import KeypointModel
 from punctum.ops import transform_points
-from punctum.predict import Points, Predictor, load_model
+from punctum.predict import Points, Predictor, check_kind, load_model
 from punctum.predict_layers import LayerPredictor
 from punctum.progress import count
+from punctum.reports import print_by_difficulty, print_per_keypoint, print_table
 
+# Names in a message, of either side.
+LISTED = 20
 THRESHOLDS = (0.05, 0.1, 0.2, 0.5)
 # What is told of the easy, medium and hard instances.
 BY_DIFFICULTY = ("n", "n_instances", "n_images", "left_out", "epe_px", "pck", "nme", "mre_mm", "oks")
@@ -121,7 +121,7 @@ def evaluate_model(
     `per_keypoint` says whether to print a line per keypoint as well; metrics.json holds them always.
     """
     protocol, console = protocol or Protocol(), console or Console(quiet=True)
-    _check_names(model, annotations)
+    _check_kind_and_names(model, annotations)
     predictor = predictor_for(model, device, flip_test=flip_test)
     notes = inspect(annotations, predictor.crop.intensity).notes
     with count(console, "evaluating", len(annotations)) as advance:
@@ -140,11 +140,11 @@ def evaluate_model(
         **metrics,
         **({} if by is None else {"by_difficulty": by}),
     }
-    _print_table(metrics, console)
+    print_table(metrics, console)
     if by is not None:
-        _print_by_difficulty(by, console)
+        print_by_difficulty(by, console)
     if per_keypoint:
-        _print_per_keypoint(metrics, console)
+        print_per_keypoint(metrics, console)
     if out is not None:
         path = write_text(Path(out) / "metrics.json", json.dumps(metrics, indent=1) + "\n")
         console.print(f"metrics: {path}")
@@ -256,19 +256,18 @@ def image_numbers(images: Sequence[Path]) -> NDArray[np.int64]:
     return np.array([numbers.setdefault(path, len(numbers)) for path in images], dtype=np.int64)
 
 
-def print_notes(notes: Sequence[str], console: Console) -> None:
-    """What was counted rather than refused, a line each; names from files are shown as they are."""
-    for note in notes:
-        console.print(Text.assemble(("  note ", "yellow"), note))
-
-
-def _check_names(model: KeypointModel, annotations: Annotations) -> None:
+def _check_kind_and_names(model: KeypointModel, annotations: Annotations) -> None:
+    check_kind(model, annotations)
     ours, theirs = model.config.schema.names, annotations.schema.names
     if ours != theirs:
         raise ValueError(
             f"the model finds other keypoints than {annotations.source} names: "
-            f"{', '.join(ours)} against {', '.join(theirs)}"
+            f"{_listed(ours)} against {_listed(theirs)}"
         )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= LISTED else f"{', '.join(names[:LISTED])}, ... ({len(names)})"
 
 
 def _constant_points(model: KeypointModel, points: Points) -> NDArray[np.float64] | None:
@@ -277,84 +276,3 @@ def _constant_points(model: KeypointModel, points: Points) -> NDArray[np.float64
     mean = torch.tensor(model.config.mean_coords, dtype=torch.float64)
     to_image = torch.from_numpy(points.to_image)
     return transform_points(mean.expand(len(to_image), -1, -1), to_image).numpy()
-
-
-def _print_table(metrics: dict[str, Any], console: Console) -> None:
-    """The figures a user asks for first: over all points, beside the constant predictor, then per keypoint."""
-    console.print(
-        f"\n{metrics['n']} points, {metrics['n_instances']} instances, {metrics['n_images']} images; "
-        f"normalizer {metrics['normalizer']}"
-    )
-    print_notes(metrics["notes"], console)
-    table = Table("", "model", "95 % interval", "constant predictor")
-    constant = metrics.get("constant_predictor", {})
-    for name in ("mean", "median", "p90", "p95"):
-        interval = metrics["epe_px"]["interval_95"].get(name)
-        row = [metrics["epe_px"][name], interval, constant.get("epe_px", {}).get(name)]
-        table.add_row(f"error {name}, px", *(_number(v, ".2f") for v in row))
-    if "mre_mm" in metrics:
-        mre, base = metrics["mre_mm"], constant.get("mre_mm", {}).get("value")
-        table.add_row("error mean, mm", *(_number(v, ".2f") for v in (mre["value"], mre["interval_95"], base)))
-        for threshold, rate in metrics["sdr_mm"].items():
-            shares = (_number(rate[key], ".2%") for key in ("value", "interval_95"))
-            table.add_row(f"SDR@{threshold} mm, %", *shares, "-")
-    if "nme" in metrics:
-        nme = metrics["nme"]
-        table.add_row(
-            "NME, %",
-            *(_number(v, ".2%") for v in (nme["value"], nme["interval_95"], constant.get("nme", {}).get("value"))),
-        )
-    for threshold, pck in metrics["pck"].items():
-        base = constant.get("pck", {}).get(threshold, {}).get("value")
-        table.add_row(f"PCK@{threshold}, %", *(_number(v, ".2%") for v in (pck["value"], pck["interval_95"], base)))
-    if "oks" in metrics:
-        row = [metrics["oks"]["value"], metrics["oks"]["interval_95"], constant.get("oks", {}).get("value")]
-        table.add_row("OKS, %", *(_number(v, ".2%") for v in row))
-    ranked = metrics.get("score_error_correlation")
-    if ranked is not None:
-        row = [_number(ranked[key], ".3f") for key in ("value", "interval_95")]
-        table.add_row("rank correlation of score and closeness", *row, "-")
-    console.print(table)
-
-
-def _print_by_difficulty(by: dict[str, Any], console: Console) -> None:
-    parts = [by[level] for level in LEVELS]
-    thresholds = next((list(part["pck"]) for part in parts if "pck" in part), [])
-    rows = {"median px": "epe_px median", "mean px": "epe_px mean", "NME %": "nme value", "OKS %": "oks value"}
-    rows |= {f"@{t} %": f"pck {t} value" for t in thresholds}
-    rows = {title: path for title, path in rows.items() if any(_at(part, path) is not None for part in parts)}
-    table = Table(Column(f"by {by['criterion']}", no_wrap=True), "instances", "points", *rows)
-    for level, part in zip(LEVELS, parts, strict=True):
-        cells = [_number(_at(part, path), ".2%" if "%" in title else ".2f") for title, path in rows.items()]
-        table.add_row(level, str(part["n_instances"]), str(part["n"]), *cells)
-    console.print(table)
-    if by["instances_in_no_class"]:
-        print_notes([f"{counted(by['instances_in_no_class'], 'instance')} in no class of difficulty"], console)
-
-
-def _at(values: dict[str, Any], path: str) -> Any:
-    """The value under nested keys, or None: `_at({"a": {"b": 1}}, "a b")` is 1."""
-    found: Any = values
-    for key in path.split(" "):
-        found = found.get(key) if isinstance(found, dict) else None
-    return found
-
-
-def _print_per_keypoint(metrics: dict[str, Any], console: Console) -> None:
-    thresholds = list(metrics["pck"])
-    table = Table(
-        Column("keypoint", no_wrap=True), "n", "median px", "mean px", "p95 px", *(f"@{t} %" for t in thresholds)
-    )
-    for row in metrics["per_keypoint"]:
-        figures = [_number(row[f"epe_px_{name}"], ".2f") for name in ("median", "mean", "p95")]
-        shares = [_number(row[f"pck@{t}"], ".1%") for t in thresholds]
-        table.add_row(row["name"], str(row["n"]), *figures, *shares)
-    console.print(table)
-
-
-def _number(value: float | Sequence[float] | None, form: str) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, (int, float)):
-        return format(value, form).rstrip("%")
-    return " - ".join(format(v, form).rstrip("%") for v in value)

@@ -1,9 +1,5 @@
 """From pictures to coordinates in their own pixels."""
 
-import csv
-import io
-import itertools
-import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,7 +14,7 @@ from torch import Tensor
 from punctum.data import Annotations
 from punctum.data.crop import CropSettings, crop_image, crop_matrix, to_image_matrix
 from punctum.data.volumes import as_volume, is_volume, read_picture, read_spacing
-from punctum.files import write_text
+from punctum.flip_test import mirrored_mean
 from punctum.heads import Prediction
 from punctum.model import KeypointModel
 from punctum.ops import transform_covariance, transform_points
@@ -27,7 +23,6 @@ from punctum.schema import Schema
 Picture = str | Path | NDArray[Any]
 Box = Sequence[float]
 Spacing = Sequence[float] | NDArray[np.float64]
-AXES = "xyz"
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,43 +233,6 @@ class Predictor:
         return image
 
 
-def mirrored_mean(prediction: Prediction, mirrored: Prediction, flip_order: Sequence[int]) -> Prediction:
-    """The flip test: a prediction averaged with that of the mirrored picture, as one mixture of the two.
-
-        mu = (mu_1 + M mu_2) / 2,     S = (S_1 + M S_2 M) / 2 + (mu_1 - M mu_2) (mu_1 - M mu_2)^T / 4
-
-    with M = diag(-1, 1, ...) in normalized coordinates, where left and right points trade places. For a head that
-    reads off the mean of its heatmap this is the mean and covariance of the two heatmaps' average, and it is
-    defined for heads without a heatmap as well. A head that reads off a peak gets the mean of its two peaks.
-
-    Args:
-        prediction: of the picture, (B, K, D) coordinates.
-        mirrored: of its mirror image.
-        flip_order: the keypoint that stands at each place of the mirror image.
-    Returns:
-        Coordinates, mean score, and covariance where both have one; no heatmap.
-    Example:
-        >>> left, right = torch.tensor([[[-0.5, 0.0], [0.25, 0.0]]]), torch.tensor([[[-0.5, 0.0], [0.5, 0.0]]])
-        >>> mean = mirrored_mean(Prediction(left, torch.ones(1, 2)), Prediction(right, torch.zeros(1, 2)), [1, 0])
-        >>> mean.coords.tolist(), mean.score.tolist()
-        ([[[-0.5, 0.0], [0.375, 0.0]]], [[0.5, 0.5]])
-    """
-    order = list(flip_order)
-    dims = prediction.coords.shape[-1]
-    mirror = torch.diag(prediction.coords.new_tensor([-1.0] + [1.0] * dims))
-    coords = transform_points(mirrored.coords[:, order], mirror)
-    covariance = None
-    if prediction.covariance is not None and mirrored.covariance is not None:
-        within = (prediction.covariance + transform_covariance(mirrored.covariance[:, order], mirror)) / 2
-        half = (prediction.coords - coords) / 2
-        covariance = within + half[..., :, None] * half[..., None, :]
-    return Prediction(
-        coords=(prediction.coords + coords) / 2,
-        score=(prediction.score + mirrored.score[:, order]) / 2,
-        covariance=covariance,
-    )
-
-
 def load(run: str | Path, device: str | torch.device | None = None, *, flip_test: bool = False) -> Predictor:
     """Load a trained model from a run folder (or its `model` folder), ready to predict.
 
@@ -303,50 +261,29 @@ def load_model(run: str | Path) -> KeypointModel:
     return KeypointModel.load(folder / "model" if (folder / "model").is_dir() else folder)
 
 
-def write_predictions(predictions: Sequence[ImagePrediction], path: str | Path) -> Path:
-    """Write predictions as .csv (a row per point) or .json (an object per instance), by the path's ending.
+def check_kind(model: KeypointModel, annotations: Annotations) -> None:
+    """Refuse annotations of another kind than the model was trained on: points in images or volumes, or layers.
 
     Raises:
-        ValueError: another ending.
-        OSError: the file cannot be written.
+        ValueError: the annotations' places or pictures have other axes.
     """
-    path = Path(path)
-    check_output(path)
-    return write_text(path, _csv_text(predictions) if path.suffix == ".csv" else _json_text(predictions))
+    axes = 3 if len(model.config.input_size) == 3 else 2
+    if (model.dims, axes) != (annotations.dims, annotations.picture_axes):
+        ours, theirs = kind_of(model.dims, axes), kind_of(annotations.dims, annotations.picture_axes)
+        raise ValueError(f"the model finds {ours}, and {annotations.source} is of {theirs}")
 
 
-def check_output(path: Path) -> None:
-    """Refuse an ending that `write_predictions` does not know, before any work is done."""
-    if path.suffix not in (".csv", ".json"):
-        raise ValueError(f"{path}: predictions are written as .csv or .json, not {path.suffix or 'without ending'}")
+def kind_of(dims: int, picture_axes: int) -> str:
+    """What D coordinates in pictures of so many axes are, in words.
 
-
-def _csv_text(predictions: Sequence[ImagePrediction]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    axes = AXES[: predictions[0].keypoints.shape[-1]] if predictions else AXES[:2]
-    pairs = list(itertools.combinations_with_replacement(range(len(axes)), 2))
-    spreads = [f"cov_{axes[i]}{axes[j]}" for i, j in pairs]
-    writer.writerow(["image", "instance", "keypoint", *axes, "score", *spreads])
-    for p in predictions:
-        for k, name in enumerate(p.names):
-            spread = [""] * len(pairs) if p.covariance is None else [p.covariance[k][pair] for pair in pairs]
-            numbers = [*p.keypoints[k], p.score[k], *spread]
-            writer.writerow([p.image, p.instance, name, *(v if v == "" else f"{v:.6g}" for v in numbers)])
-    return text.getvalue()
-
-
-def _json_text(predictions: Sequence[ImagePrediction]) -> str:
-    def point(p: ImagePrediction, k: int) -> dict[str, Any]:
-        place = {axis: round(float(v), 4) for axis, v in zip(AXES, p.keypoints[k], strict=False)}
-        covariance = None if p.covariance is None else p.covariance[k].tolist()
-        return {"name": p.names[k], **place, "score": float(p.score[k]), "covariance": covariance}
-
-    instances = [
-        {"image": p.image, "instance": p.instance, "keypoints": [point(p, k) for k in range(len(p.names))]}
-        for p in predictions
-    ]
-    return json.dumps(instances, indent=1) + "\n"
+    Example:
+        >>> kind_of(1, 2), kind_of(2, 2), kind_of(3, 3)
+        ('layers in scans', 'points in images', 'points in volumes')
+    """
+    if dims == 1:
+        return "layers in scans"
+    depth = " with a depth" if dims > picture_axes else ""
+    return f"points{depth} in {'volumes' if picture_axes == 3 else 'images'}"
 
 
 def _as_rgb(array: NDArray[Any], index: int) -> NDArray[Any]:

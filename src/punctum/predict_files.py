@@ -15,8 +15,9 @@ from punctum.data.volumes import VOLUME_ENDINGS, as_spacing, is_volume, read_pic
 from punctum.draw import write_png
 from punctum.layer_overlays import view_scan
 from punctum.overlays import draw_instances, draw_volume
-from punctum.predict import ImagePrediction, Predictor, check_output, load_model, write_predictions
+from punctum.predict import ImagePrediction, Predictor, check_kind, load_model
 from punctum.predict_layers import LayerPredictor, ScanPrediction, write_layers
+from punctum.predict_write import check_output, write_predictions
 from punctum.progress import count
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", *VOLUME_ENDINGS)
@@ -61,6 +62,8 @@ def predict_files(
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     pictures, annotated = gather(images)
     model = load_model(run)
+    for annotations in annotated:
+        check_kind(model, annotations)
     if model.dims == 1:
         return _predict_scans(
             LayerPredictor(model, device, flip_test=flip_test), pictures, annotated, out, draw, console

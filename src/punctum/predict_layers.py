@@ -21,7 +21,8 @@ from punctum.files import write_text
 from punctum.heads import Prediction
 from punctum.model import KeypointModel
 from punctum.ops import transform_covariance, transform_points
-from punctum.predict import Points, check_output
+from punctum.predict import Points
+from punctum.predict_write import check_output
 from punctum.schema import Schema
 
 
@@ -170,7 +171,7 @@ def _csv_text(predictions: Sequence[ScanPrediction]) -> str:
         for k, name in enumerate(p.names):
             for c in range(p.size[1]):
                 spread = "" if p.variance is None else f"{p.variance[k, c]:.6g}"
-                writer.writerow([p.image, name, c, f"{p.rows[k, c]:.6g}", f"{p.score[k, c]:.6g}", spread])
+                writer.writerow([p.image, name, c, f"{p.rows[k, c]:.4f}", f"{p.score[k, c]:.6g}", spread])
     return text.getvalue()
 
 

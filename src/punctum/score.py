@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from rich.console import Console
 from rich.table import Column, Table
 from torch import Tensor
 
 from punctum.data import Annotations, read
 from punctum.data.errors import counted
-from punctum.evaluate import THRESHOLDS, print_notes
+from punctum.evaluate import THRESHOLDS
 from punctum.files import write_text
 from punctum.metrics import difficulty, epe, mean_interval, nme, pck, pck_auc, pckh, quantile_interval
 from punctum.metrics.difficulty import LEVELS, Criterion
 from punctum.metrics.pckh import LEFT_OUT, PCKH_THRESHOLDS
+from punctum.reports import print_notes
 from punctum.score_oks import oks_figures
 from punctum.score_points import RESAMPLING, Figures, Points, Request
 
@@ -40,7 +42,7 @@ def score(
     Args:
         predictions: in any form that `read_predictions` reads.
         data: annotations, in any readable format; their images are not needed.
-        metric: pckh, pck, nme, epe or oks.
+        metric: pckh, pck, nme, epe or oks. epe of volumes with a spacing has the mean in millimetres as well.
         normalizer: of pck and nme: bbox, pixels, head or keypoints:NAME,NAME; None: head where the file gives head
             sizes, else bbox. PCKh is always by the head, and epe always in pixels.
         thresholds: of pck and pckh, in lengths; the area runs to the largest.
@@ -145,6 +147,12 @@ def _epe(request: Request) -> Figures:
     intervals = [mean_interval([points.pixels], points.image_ids, **RESAMPLING)[:, 0], *quantiles.unbind(1)]
     for (name, result), interval in zip(epe(points.pixels).items(), intervals, strict=True):
         figures.add(name, result.total, result.per_keypoint, interval)
+    if (spacing := request.annotations.spacing) is not None:
+        # As in `evaluate`, the mean alone: the mean radial error.
+        millimetres = points.millimetres(torch.from_numpy(spacing))
+        mean = epe(millimetres)["mean"]
+        interval = mean_interval([millimetres], points.image_ids, **RESAMPLING)[:, 0]
+        figures.add("mean_mm", mean.total, mean.per_keypoint, interval)
     return figures
 
 
@@ -204,8 +212,8 @@ def _print(result: dict[str, Any], unit: str, console: Console) -> None:
     console.print(f"{line}; normalizer {result['normalizer']}", markup=False, soft_wrap=True)
     print_notes([*result["notes"], *_left_out(result)], console)
     columns = list(result["total"])
-    sign = " %" if unit == "share" else " px"
-    table = Table(Column("keypoint", no_wrap=True), "n", *(Column(c + sign, justify="right") for c in columns))
+    titles = [c.replace("_", " ") if c.endswith("_mm") else c + (" %" if unit == "share" else " px") for c in columns]
+    table = Table(Column("keypoint", no_wrap=True), "n", *(Column(title, justify="right") for title in titles))
     for row in result["per_keypoint"]:
         if row["name"] not in result["left_out"]["keypoints"]:
             table.add_row(row["name"], str(row["n"]), *(_shown(row[c], unit) for c in columns))

@@ -27,6 +27,8 @@ def oks_figures(request: Request) -> Figures:
     COCO results that name no instances (`annotation_id`), in pictures with several, have AP alone.
     """
     annotations = request.annotations
+    if annotations.dims != 2:
+        raise ValueError(f"oks is of points in pictures; {annotations.source.name} is of others: take --metric epe")
     sigmas = sigmas_given(request.sigmas, annotations.schema)
     content = coco_content(annotations.source)
     rows = None if content is None else coco_results(request.predictions)

@@ -107,13 +107,18 @@ class Points:
         self.lengths = self.normalizer.lengths(target, visible, boxes=boxes, heads=heads)
         self.image_ids = torch.from_numpy(image_numbers(annotations.images))
 
-    def _distances(self) -> Tensor:
+    def millimetres(self, spacing: Tensor) -> Tensor:
+        """(N, K) like `pixels`, by the length (N, D) of a pixel along each axis."""
+        return self._distances(spacing)
+
+    def _distances(self, spacing: Tensor | None = None) -> Tensor:
         """(N, K) in pixels; infinite where the prediction is missing, NaN where the point does not count."""
         missing = torch.from_numpy(self.missing)
         target = torch.from_numpy(self.annotations.keypoints)
         preds = torch.where(missing[..., None], target, torch.from_numpy(self.predictions.keypoints))
-        pixels = distances(preds, target, torch.from_numpy(self.counts), names=self.annotations.schema.names)
-        return pixels.masked_fill(missing, torch.inf)
+        names = self.annotations.schema.names
+        apart = distances(preds, target, torch.from_numpy(self.counts), spacing, names=names)
+        return apart.masked_fill(missing, torch.inf)
 
     def share_intervals(self, thresholds: Sequence[float], limit: float) -> Tensor:
         """(2, T + 1): of the share within each threshold, and of the area."""

@@ -12,9 +12,9 @@ from rich.table import Column, Table
 
 from punctum.data import Annotations, read
 from punctum.data.errors import counted
-from punctum.evaluate import print_notes
 from punctum.files import write_text
 from punctum.metrics import SigmaEstimate, estimate_sigmas, instance_areas
+from punctum.reports import print_notes
 
 # Labels beyond the first, under which a sigma is uncertain by more than 10 % (1 / sqrt(4 n) for normal errors).
 FEW = 25

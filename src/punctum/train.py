@@ -1,46 +1,39 @@
 """From annotations to a run folder: the model, its accuracy on held-out images, and all that led there."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
-import yaml
 from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import NDArray
 from rich.console import Console
 from torch.utils.data import DataLoader
 
-from punctum import backbones, heads
 from punctum.data import Annotations, EpochSampler, inspect, read, split
 from punctum.data.augment import flip_notes
 from punctum.data.columns import scans_of
-from punctum.data.crop import CropSettings
 from punctum.data.places import mean_coords
 from punctum.draw import training_curves
-from punctum.evaluate import evaluate_model, print_notes
-from punctum.files import write_text
+from punctum.evaluate import evaluate_model
 from punctum.layer_overlays import write_layer_sheet
 from punctum.model import KeypointModel, ModelConfig
 from punctum.overlays import write_sheet
 from punctum.predict import Predictor
 from punctum.predict_layers import LayerPredictor
-from punctum.registry import options_of
+from punctum.reports import print_notes
 from punctum.settings import TrainSettings
+from punctum.train_settings import resolve, save_config
 from punctum.training.budget import with_measured_budget
 from punctum.training.callbacks import build_callbacks
 from punctum.training.hardware import device_of, is_main_process, own_cores, precision_of, quiet_libraries
 from punctum.training.loading import build_loader
 from punctum.training.module import TrainingModule
 
-# Where data of a kind met the default backbone, and nothing else was chosen.
-VOLUME_BACKBONE, LAYERS_BACKBONE = "resnet3d", "columns"
 SHOWN_SCANS = 6
-VOLUME_SIZE = (64, 64, 64)
 
 
 @dataclass(frozen=True)
@@ -125,21 +118,6 @@ def _check_run_folder(run: Path, resume: bool) -> None:
         raise FileExistsError(f"{run} exists and is not empty: {hint}choose another --out")
 
 
-def save_config(settings: TrainSettings, run: Path) -> Path:
-    """Write the resolved settings to `config.yaml`; `--config` reads them back."""
-    return write_text(run / "config.yaml", yaml.safe_dump(settings.to_dict(), sort_keys=False))
-
-
-def load_config(run: Path) -> TrainSettings:
-    """The settings that a run was started with."""
-    path = run / "config.yaml"
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return TrainSettings.from_dict(values)
-    except (yaml.YAMLError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{path} is not the configuration of a run: {error}") from error
-
-
 def load_data(settings: TrainSettings, console: Console) -> tuple[Annotations, Annotations, NDArray[np.int64]]:
     """Training and validation annotations, checked, and the sizes of the training images.
 
@@ -164,62 +142,6 @@ def load_data(settings: TrainSettings, console: Console) -> tuple[Annotations, A
     if settings.augmentation.flip and train_data.dims > 1:
         print_notes(flip_notes(train_data.schema), console)
     return train_data, val_data, found["training"].sizes
-
-
-def resolve(settings: TrainSettings, train_data: Annotations) -> TrainSettings:
-    """Settings with every default of the head and backbone written out, and what the data allow: the region, the
-    input's axes, and for volumes a backbone of volumes where none was chosen.
-
-    Raises:
-        ValueError: the chosen backbone or input size is not for pictures of this kind.
-    """
-    head = {**_defaults(heads.available(), settings.head), **settings.head}
-    backbone = {**_defaults(backbones.available(), settings.backbone), **settings.backbone}
-    crop = replace(settings.crop, input_size=_input_size(settings.crop.input_size, train_data.picture_axes))
-    backbone = _backbone_for(train_data, backbone)
-    if np.isnan(train_data.boxes).any(1).all():
-        crop = replace(crop, region="image")
-    return replace(settings, head=head, backbone=backbone, crop=crop)
-
-
-def _input_size(size: tuple[int, ...], axes: int) -> tuple[int, ...]:
-    """For volumes a cube instead of a square; instead of the default, one that a computer can hold."""
-    if axes == 3 and size == CropSettings().input_size:
-        return VOLUME_SIZE
-    if axes == 3 and len(set(size)) == 1:
-        return (size[0],) * 3
-    if len(size) != axes:
-        written = "x".join(map(str, size))
-        wanted = "volumes need one side, 64, or three, 32x64x64 (D, H, W)" if axes == 3 else "images have two sides"
-        raise ValueError(f"input_size {written}: {wanted}")
-    return size
-
-
-def _backbone_for(data: Annotations, backbone: dict[str, Any]) -> dict[str, Any]:
-    """The backbone, or the default one of the data's kind where the default one of images met them, nothing else
-    chosen."""
-    known, axes = backbones.available(), data.picture_axes
-    if data.dims == 1:
-        default = TrainSettings("", "").backbone
-        chosen = backbone != {**_defaults(known, default), **default}
-        return backbone if chosen else {"name": LAYERS_BACKBONE, **_defaults(known, {"name": LAYERS_BACKBONE})}
-    if backbone["name"] not in known or known[backbone["name"]].picture_axes == axes:
-        return backbone
-    default = TrainSettings("", "").backbone
-    if axes == 3 and backbone == {**_defaults(known, default), **default}:
-        return {"name": VOLUME_BACKBONE, **_defaults(known, {"name": VOLUME_BACKBONE})}
-    fitting = [name for name, found in known.items() if found.picture_axes == axes]
-    theirs, ours = ("images", "volumes") if axes == 3 else ("volumes", "images")
-    raise ValueError(
-        f"backbone {backbone['name']!r} takes {theirs}, and the data are {ours}: choose --backbone {fitting[0]}"
-        + (f", or one of {', '.join(fitting[1:])}" if fitting[1:] else "")
-    )
-
-
-def _defaults(classes: Mapping[str, type], chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """The options' own defaults; an unknown name has none, and is refused where the model is built."""
-    known = options_of(classes[chosen["name"]]) if chosen["name"] in classes else {}
-    return {name: parameter.default for name, parameter in known.items()}
 
 
 def build_model(

@@ -1,8 +1,10 @@
 """The content of a file, not its name, tells its format."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from punctum.data import DataError, read
@@ -50,3 +52,26 @@ def test_unknown_content(tmp_path: Path) -> None:
         read(tmp_path / "a.csv")
     with pytest.raises(DataError, match=r"cannot be read: No such file"):
         read(tmp_path / "none.json")
+
+
+def test_a_folder_with_an_mpii_file(tmp_path: Path) -> None:
+    """MPII's `annot` is such a folder; predictions beside the annotations are not meant."""
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "train.h5", "w") as file:
+        file["imgname"] = np.array([b"1.jpg"])
+        file["part"], file["visible"] = np.full((1, 16, 2), 9.0), np.ones((1, 16))
+        file["center"], file["scale"] = np.array([[9.0, 9.0]]), np.array([1.0])
+    with h5py.File(tmp_path / "preds.h5", "w") as file:
+        file["preds"] = np.zeros((1, 16, 2))
+    assert read(tmp_path, labels_only=True).source == tmp_path / "train.h5"
+
+
+def test_folders_with_layers_or_volumes(tmp_path: Path) -> None:
+    for name, content in {
+        "layers": {"layers": ["top"], "scans": [{"image": "s.png", "rows": [[1.0, 2.0]]}]},
+        "volumes": {"keypoints": ["a"], "volumes": [{"file": "1.npz", "points": {"a": [1, 2, 3]}}]},
+    }.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "labels.json").write_text(json.dumps(content))
+        (tmp_path / name / "settings.json").write_text('{"lr": 1}')
+        assert read(tmp_path / name, labels_only=True).source.name == "labels.json"

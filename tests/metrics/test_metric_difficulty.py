@@ -1,5 +1,6 @@
 """Easy, medium and hard at their limits."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from punctum.data import Annotations
-from punctum.metrics import difficulty
+from punctum.metrics import difficulty, instance_areas
 from punctum.schema import Schema
 
 
@@ -57,6 +58,14 @@ def test_size_is_the_longer_side_of_the_box() -> None:
     sides = [31.9, 32, 63.9, 64, 128, 128.1, np.nan]
     levels = difficulty(annotated(counts(*[(5, 0)] * 7), sides), "size")
     assert levels.tolist() == ["", "hard", "hard", "medium", "medium", "easy", ""]
+
+
+def test_size_of_a_volumes_box_does_not_count_its_place() -> None:
+    flat = annotated(counts((5, 0)))
+    boxes = np.array([[0.0, 0.0, 500.0, 40.0, 50.0, 60.0]])  # At depth 500, 60 voxels deep.
+    volume = replace(flat, keypoints=np.zeros((1, 17, 3)), boxes=boxes)
+    assert difficulty(volume, "size").tolist() == ["hard"]
+    assert instance_areas(volume).isnan().all()
 
 
 def test_another_criterion_is_refused() -> None:

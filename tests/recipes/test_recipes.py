@@ -16,7 +16,7 @@ from punctum.model import KeypointModel, ModelConfig
 from punctum.recipes import Recipe
 from punctum.schema import Schema
 from punctum.settings import TrainSettings
-from punctum.train import load_config, save_config
+from punctum.train_settings import load_config, save_config
 from punctum.training.optimizer import build_optimizer
 
 NAMES = list(recipes.available())

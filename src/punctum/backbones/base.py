@@ -21,6 +21,9 @@ class Backbone(nn.Module, abc.ABC):
     picture_axes: ClassVar[int] = 2
     """Axes of the pictures it takes: 2 for images, 3 for volumes."""
 
+    finds_layers: ClassVar[bool] = False
+    """Whether each column of a picture becomes a sample of its own, for heads that find a depth in it."""
+
     in_channels: int = 3
     """Channels of the images it takes: 3 for RGB."""
 

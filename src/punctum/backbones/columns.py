@@ -41,6 +41,7 @@ class Columns(Backbone):
     """
 
     name = "columns"
+    finds_layers = True
     num_stages = 1
 
     def __init__(self, *, width: float = 0.5, depth: int = 3, output_stride: OutputStride = 2) -> None:
