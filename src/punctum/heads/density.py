@@ -1,15 +1,16 @@
 """A density over places: the softmax map is the probability of where the point is, trained as a classifier is."""
 
 from collections.abc import Sequence
-from typing import final
+from typing import final, get_args
 
 import torch
 from torch import Tensor, nn
 
 from punctum import ops
 from punctum.heads.base import Head, Prediction, Target, conv1x1
+from punctum.heads.decoding import Decoder, read_off
 from punctum.heads.scores import concentration
-from punctum.registry import check_positive
+from punctum.registry import check_choice, check_positive
 
 
 @final
@@ -33,8 +34,10 @@ class Density(Head):
         smear: standard deviation of a Gaussian that spreads the weights, in heatmap cells; 0 for none. It keeps the
             mean, also at the border.
         absent: whether there is an 'absent' logit.
+        decoder: the coordinate is the heatmap's "mean", or "local", the mean of the cells around its peak, which of
+            two candidates takes the higher one. Training is the same.
     Raises:
-        ValueError: an option's value is out of range.
+        ValueError: an option's value is none of its choices, or out of range.
     Example:
         >>> head = Density(8, 3, (7, 7), smear=0.5)
         >>> head.decode(head(torch.randn(2, 8, 7, 7))).coords.shape
@@ -51,10 +54,12 @@ class Density(Head):
         *,
         smear: float = 0.0,
         absent: bool = True,
+        decoder: Decoder = "mean",
     ) -> None:
         super().__init__()
+        check_choice("decoder", decoder, get_args(Decoder))
         check_positive("smear", smear, zero=True)
-        self.smear = smear
+        self.smear, self.decoder = smear, decoder
         self.conv = conv1x1(in_channels, num_keypoints, len(size), bias=False)
         self.presence = nn.Linear(in_channels, num_keypoints) if absent else None
 
@@ -89,16 +94,16 @@ class Density(Head):
         return {"kl": -(torch.special.entr(weights) + weights * log_p).sum(-1)}
 
     def decode(self, output: tuple[Tensor, ...]) -> Prediction:
-        """Mean and covariance of the map, given that the point is in the picture.
+        """Coordinate and covariance of the map, given that the point is in the picture.
 
-            score = P(present) sum_i p_i exp(-|i - mu|^2 / (2 * 2^2)),     i and mu in heatmap pixels
+            score = P(present) sum_i p_i exp(-|i - c|^2 / (2 * 2^2)),     i and the coordinate c in heatmap pixels
 
-        The second factor is the map's concentration. Without `absent` the first is one.
+        The second factor is the map's concentration around it. Without `absent` the first is one.
         """
         logits = ops.as_float(output[0])
         heatmaps = ops.normalize(logits)
-        coords = ops.dsnt(heatmaps)
+        coords = read_off(heatmaps, self.decoder)
         score = concentration(heatmaps, coords)
         if len(output) > 1:
             score = score * torch.sigmoid(torch.logsumexp(logits.flatten(2), -1) - ops.as_float(output[1]))
-        return Prediction(coords, score, ops.covariance(heatmaps, coords), heatmaps)
+        return Prediction(coords, score, ops.covariance(heatmaps, ops.dsnt(heatmaps)), heatmaps)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from punctum import ops
 from punctum.heads.base import Head, Prediction, Target, conv1x1
+from punctum.heads.decoding import Decoder, read_off
 from punctum.heads.scores import concentration
 from punctum.ops.gaussian import Units
 from punctum.ops.normalize import Activation
@@ -36,6 +37,8 @@ class DSNT(Head):
         beta: inverse temperature of the softmax.
         units: units in which the variance regularizer compares, "normalized" (the paper's) or "pixels"; "pixels"
             makes it (n / 2)^4 times as large, so it wants a reg_weight of its own.
+        decoder: the coordinate is the heatmap's "mean", or "local", the mean of the cells around its peak, which of
+            two candidates takes the higher one. Training is the same.
     Raises:
         ValueError: an option's value is none of its choices, or out of range.
     Source:
@@ -62,8 +65,10 @@ class DSNT(Head):
         sigma: float = 1.0,
         beta: float = 1.0,
         units: Units = "normalized",
+        decoder: Decoder = "mean",
     ) -> None:
         super().__init__()
+        check_choice("decoder", decoder, get_args(Decoder))
         check_choice("activation", activation, get_args(Activation))
         check_choice("loss", loss, get_args(Loss))
         check_choice("regularizer", regularizer, get_args(Regularizer))
@@ -74,7 +79,7 @@ class DSNT(Head):
             check_positive("reg_weight", reg_weight, zero=True)
         self.activation, self.loss, self.regularizer, self.units = activation, loss, regularizer, units
         self.reg_weight = PAPER_WEIGHTS[regularizer] if reg_weight is None else reg_weight
-        self.sigma, self.beta = sigma, beta
+        self.sigma, self.beta, self.decoder = sigma, beta, decoder
         self.conv = conv1x1(in_channels, num_keypoints, len(size), bias=False)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -95,11 +100,11 @@ class DSNT(Head):
         return terms
 
     def decode(self, output: Tensor) -> Prediction:
-        """Mean and covariance of the heatmap; the score is its `concentration` at that mean."""
+        """Mean of the heatmap (or around its peak) and covariance; the score is its `concentration` there."""
         heatmaps = self._heatmaps(output)
-        coords = ops.dsnt(heatmaps)
+        coords = read_off(heatmaps, self.decoder)
         score = concentration(heatmaps, coords)
-        return Prediction(coords, score, ops.covariance(heatmaps, coords), heatmaps)
+        return Prediction(coords, score, ops.covariance(heatmaps, ops.dsnt(heatmaps)), heatmaps)
 
     def _heatmaps(self, logits: Tensor) -> Tensor:
         return ops.normalize(ops.as_float(logits), self.activation, self.beta)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from punctum import ops
 from punctum.heads.base import Head, Prediction, Target, conv1x1
+from punctum.heads.decoding import Decoder, read_off
 from punctum.heads.scores import concentration
 from punctum.registry import check_choice, check_positive
 
@@ -39,8 +40,11 @@ class Integral(Head):
         debias: decode without the pull of the softmax's background towards the middle. Training stays on the plain
             mean: through the compensation, which is steep where a map is nearly flat, it settles on wrong maps.
         background: the background's logit for `debias`: each map's median, or zero.
+        decoder: the coordinate is the heatmap's "mean", or "local", the mean of the cells around its peak, which of
+            two candidates takes the higher one. Training is the same.
     Raises:
-        ValueError: an option's value is none of its choices, or out of range.
+        ValueError: an option's value is none of its choices, or out of range; `debias` with another decoder than
+            the mean.
     Source:
         Sun et al. 2018, arXiv:1711.08229; Gu et al. 2022, "Dive Deeper Into Integral Pose Regression" (ICLR), Eqs. 2
         and 4, Section 4.2, Appendix A.4; Gu et al. 2021 (ICCV) for `debias`.
@@ -65,8 +69,12 @@ class Integral(Head):
         beta: float = 1.0,
         debias: bool = False,
         background: Background = "median",
+        decoder: Decoder = "mean",
     ) -> None:
         super().__init__()
+        check_choice("decoder", decoder, get_args(Decoder))
+        if debias and decoder != "mean":
+            raise ValueError("debias mends the mean of the whole map, and decoder='local' has no need of it")
         check_choice("prior", prior, get_args(Prior))
         check_choice("background", background, get_args(Background))
         check_positive("sigma", sigma)
@@ -75,7 +83,7 @@ class Integral(Head):
         check_positive("prior_weight", prior_weight, zero=True)
         self.prior, self.sigma, self.beta = prior, sigma, beta
         self.coord_weight, self.prior_weight = coord_weight, prior_weight
-        self.debias, self.background = debias, background
+        self.debias, self.background, self.decoder = debias, background, decoder
         self.conv = conv1x1(in_channels, num_keypoints, len(size), bias=False)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -95,13 +103,15 @@ class Integral(Head):
         return terms
 
     def decode(self, output: Tensor) -> Prediction:
-        """Mean of the softmax (compensated with `debias`), its covariance, and its concentration at that place."""
+        """Mean of the softmax (compensated with `debias`, or around its peak), covariance, concentration there."""
         logits = ops.as_float(output)
         heatmaps = ops.normalize(logits, "softmax", self.beta)
-        coords = mean = ops.dsnt(heatmaps)
+        coords = read_off(heatmaps, self.decoder)
         if self.debias:
             coords = ops.debias(logits, self.beta, "median" if self.background == "median" else 0.0)
-        return Prediction(coords, concentration(heatmaps, coords), ops.covariance(heatmaps, mean), heatmaps)
+        return Prediction(
+            coords, concentration(heatmaps, coords), ops.covariance(heatmaps, ops.dsnt(heatmaps)), heatmaps
+        )
 
     def _divergence(self, logits: Tensor, truth: Tensor) -> Tensor:
         if self.prior == "reverse_kl":

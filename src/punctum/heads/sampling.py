@@ -7,6 +7,7 @@ from torch import Tensor
 
 from punctum import ops
 from punctum.heads.base import Head, Prediction, Target, conv1x1
+from punctum.heads.decoding import Decoder, read_off
 from punctum.heads.schedules import LinearAnneal
 from punctum.heads.scores import concentration
 from punctum.ops.sampling import Basis, Categorical, Gradient, basis_covariance
@@ -40,6 +41,8 @@ class Sampling(Head):
         tau_end: temperature after the part `tau_until`.
         tau_until: part of training over which it falls; 25 of the authors' 140 epochs.
         beta: inverse temperature of the softmax.
+        decoder: the coordinate is the heatmap's "mean", or "local", the mean of the cells around its peak, which of
+            two candidates takes the higher one. Training is the same.
     Raises:
         ValueError: an option's value is none of its choices, or out of range.
     Source:
@@ -68,8 +71,10 @@ class Sampling(Head):
         tau_end: float = 0.5,
         tau_until: float = 0.18,
         beta: float = 1.0,
+        decoder: Decoder = "mean",
     ) -> None:
         super().__init__()
+        check_choice("decoder", decoder, get_args(Decoder))
         check_choice("basis", basis, get_args(Basis))
         check_choice("estimator", estimator, get_args(Estimator))
         check_choice("categorical", categorical, get_args(Categorical))
@@ -83,7 +88,7 @@ class Sampling(Head):
         if tau_until > 1:
             raise ValueError(f"tau_until is a part of training, so at most 1, got {tau_until}")
         self.basis, self.estimator, self.num_samples = basis, estimator, num_samples
-        self.categorical, self.gradient, self.beta = categorical, gradient, beta
+        self.categorical, self.gradient, self.beta, self.decoder = categorical, gradient, beta, decoder
         self.schedule = LinearAnneal(tau_start, tau_end, tau_until)
         self.tau = self.schedule(0.0)
         self.conv = conv1x1(in_channels, num_keypoints, len(size), bias=False)
@@ -112,10 +117,10 @@ class Sampling(Head):
         return {"l1": ops.expected_l1_losses(heatmaps, target.coords, self.basis)}
 
     def decode(self, output: Tensor) -> Prediction:
-        """Mean of the softmax, covariance of the continuous mixture, and the heatmap's `concentration` as score."""
+        """Mean of the softmax (or around its peak), covariance of the mixture, and `concentration` as score."""
         heatmaps = ops.normalize(ops.as_float(output), beta=self.beta)
-        coords = ops.dsnt(heatmaps)
-        spread = ops.covariance(heatmaps, coords)
+        coords = read_off(heatmaps, self.decoder)
+        spread = ops.covariance(heatmaps, ops.dsnt(heatmaps))
         spread = spread + basis_covariance(ops.spatial_size(heatmaps), self.basis).to(spread)
         return Prediction(coords, concentration(heatmaps, coords), spread, heatmaps)
 
