@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from punctum.data.annotations import Annotations, Batch
 from punctum.data.augment import Augmentation, Variation
-from punctum.data.crop import CropSettings
+from punctum.data.crop import CropSettings, inside
 from punctum.data.images import Image, ImageError, intensity_range, read_image, scale_intensity
 from punctum.ops import pixels_matrix, to_normalized
 
@@ -153,8 +153,7 @@ class ColumnsDataset(Dataset[Batch]):
         rows, labelled = self.annotations.keypoints[ids], self.annotations.labelled[ids] & known[:, None]
         placed = window.zoom * rows[..., 0] + (window.tilt * columns + window.offset)[:, None]
         coords = to_normalized(torch.from_numpy(placed)[..., None], (height,))
-        inside = (rows[..., 0] >= -0.5) & (rows[..., 0] <= image.shape[0] - 0.5)
-        seen = labelled & inside & (coords[..., 0].abs() <= 1).numpy()
+        seen = labelled & inside(rows, (image.shape[0],)) & inside(placed[..., None], (height,))
         return Batch(
             images=torch.from_numpy(pixels)[None],
             coords=coords.float(),
