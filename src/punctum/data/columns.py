@@ -14,7 +14,7 @@ from punctum.data.annotations import Annotations, Batch
 from punctum.data.augment import Augmentation, Variation
 from punctum.data.crop import CropSettings, inside
 from punctum.data.images import Image, ImageError, intensity_range, read_image, scale_intensity
-from punctum.ops import pixels_matrix, to_normalized
+from punctum.ops import pixels_matrix, to_normalized, transform_points
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,15 @@ class Window:
         """The scan's column at each of the window's; it may lie outside the scan."""
         return self.first + self.direction * np.arange(width)
 
+    def from_rows(self, columns: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(W, 2, 2): each column's map from the scan's rows to the window's."""
+        maps = np.tile(np.eye(2), (len(columns), 1, 1))
+        maps[:, 0, 0], maps[:, 0, 1] = self.zoom, self.tilt * columns + self.offset
+        return maps
+
     def to_rows(self, columns: NDArray[np.int64], height: int) -> NDArray[np.float64]:
         """(W, 2, 2): from a depth, normalized in the window of this height, back to the scan's row."""
-        forward = np.tile(np.eye(2), (len(columns), 1, 1))
-        forward[:, 0, 0], forward[:, 0, 1] = self.zoom, self.tilt * columns + self.offset
-        return np.linalg.inv(forward) @ pixels_matrix((height,)).numpy()
+        return np.linalg.inv(self.from_rows(columns)) @ pixels_matrix((height,)).numpy()
 
 
 def window_of(
@@ -73,8 +77,9 @@ def window_of(
     first = math.floor(place * (width - columns) + 0.5)
     middle = first + (columns - 1) / 2
     tilt = math.tan(math.radians(angle)) * rows / height
-    centre = (height - 1) / 2 + shift[1] * height
-    offset = (rows - 1) / 2 - zoom * centre - tilt * middle
+    scan_middle, window_middle = (float(pixels_matrix((n,))[0, 1]) for n in (height, rows))
+    centre = scan_middle + shift[1] * height
+    offset = window_middle - zoom * centre - tilt * middle
     return Window(first + columns - 1 if flip else first, -1 if flip else 1, zoom, tilt, offset)
 
 
@@ -149,17 +154,15 @@ class ColumnsDataset(Dataset[Batch]):
         columns = window.columns(width)
         known = (columns >= 0) & (columns < len(instances))
         ids = instances.start + np.clip(columns, 0, len(instances) - 1)
-        to_rows = window.to_rows(columns, height)
         rows, labelled = self.annotations.keypoints[ids], self.annotations.labelled[ids] & known[:, None]
-        placed = window.zoom * rows[..., 0] + (window.tilt * columns + window.offset)[:, None]
-        coords = to_normalized(torch.from_numpy(placed)[..., None], (height,))
-        seen = labelled & inside(rows, (image.shape[0],)) & inside(placed[..., None], (height,))
+        placed = transform_points(torch.from_numpy(rows), torch.from_numpy(window.from_rows(columns)))
+        seen = labelled & inside(rows, image.shape[:1]) & inside(placed.numpy(), (height,))
         return Batch(
             images=torch.from_numpy(pixels)[None],
-            coords=coords.float(),
+            coords=to_normalized(placed, (height,)).float(),
             visible=torch.from_numpy(seen),
             absent=torch.from_numpy(labelled & ~seen),
-            to_image=torch.from_numpy(to_rows),
+            to_image=torch.from_numpy(window.to_rows(columns, height)),
             ids=torch.from_numpy(ids),
         )
 
