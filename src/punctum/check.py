@@ -17,7 +17,7 @@ from punctum.data.places import crop_coords
 from punctum.draw import contact_sheet, write_png
 from punctum.layer_overlays import write_label_sheet
 from punctum.overlays import title_of, view_labels
-from punctum.reports import print_notes
+from punctum.terminal import print_notes
 
 SHEET_CELLS = 24
 SHEET_SCANS = 9

@@ -13,6 +13,7 @@ from rich.console import Console
 from torch import Tensor
 
 from punctum.data import Annotations, inspect, read
+from punctum.evaluation import Evaluation
 from punctum.files import write_text
 from punctum.metrics import Normalizer, difficulty, instance_areas, mean_interval, oks, sigmas_of, summarize
 from punctum.metrics.difficulty import LEVELS, Criterion
@@ -21,7 +22,7 @@ from punctum.ops import transform_points
 from punctum.predict import Points, Predictor, check_kind, load_model
 from punctum.predict_layers import LayerPredictor
 from punctum.progress import count
-from punctum.reports import print_by_difficulty, print_per_keypoint, print_table
+from punctum.terminal import print_by_difficulty, print_per_keypoint, print_table
 
 # Names in a message, of either side.
 LISTED = 20
@@ -147,8 +148,26 @@ def evaluate_model(
         print_per_keypoint(metrics, console)
     if out is not None:
         path = write_text(Path(out) / "metrics.json", json.dumps(metrics, indent=1) + "\n")
+        as_evaluation(points, annotations, protocol).save(out)
         console.print(f"metrics: {path}")
     return metrics
+
+
+def as_evaluation(points: Points, annotations: Annotations, protocol: Protocol) -> Evaluation:
+    """What was predicted beside what was labelled, to keep."""
+    normalizer, lengths = _lengths(annotations, points.image_sizes, protocol)
+    return Evaluation(
+        names=np.array(annotations.schema.names),
+        images=np.array([str(path) for path in annotations.images]),
+        ids=np.array(annotations.ids),
+        keypoints=points.keypoints,
+        target=np.where(annotations.labelled[..., None], annotations.keypoints, np.nan),
+        score=points.score,
+        lengths=lengths.numpy(),
+        normalizer=np.array(str(normalizer)),
+        covariance=points.covariance,
+        boxes=annotations.boxes,
+    )
 
 
 def predictor_for(
@@ -170,15 +189,8 @@ def measure(
 
     With OKS where the keypoints' sigmas are known, and an area or a box of each instance.
     """
-    normalizer = Normalizer.parse(_normalizer_word(annotations, protocol), annotations.schema, protocol.min_length)
+    normalizer, lengths = _lengths(annotations, image_sizes, protocol)
     target, visible = torch.from_numpy(annotations.keypoints), torch.from_numpy(annotations.labelled)
-    lengths = normalizer.lengths(
-        target,
-        visible,
-        boxes=torch.from_numpy(annotations.boxes),
-        image_sizes=torch.from_numpy(image_sizes),
-        heads=None if annotations.lengths is None else torch.from_numpy(annotations.lengths),
-    )
     image_ids = torch.from_numpy(image_numbers(annotations.images))
     summary = summarize(
         torch.from_numpy(keypoints),
@@ -220,6 +232,21 @@ def by_difficulty(
             part = measure(keypoints[rows], annotations.subset(rows), image_sizes[rows], protocol)
             parts[level] = {key: part[key] for key in BY_DIFFICULTY if key in part}
     return {"criterion": protocol.by, "instances_in_no_class": int((levels == "").sum()), **parts}
+
+
+def _lengths(
+    annotations: Annotations, image_sizes: NDArray[np.int64], protocol: Protocol
+) -> tuple[Normalizer, Tensor]:
+    """What errors are divided by, and how long that is for each instance, (N,)."""
+    normalizer = Normalizer.parse(_normalizer_word(annotations, protocol), annotations.schema, protocol.min_length)
+    lengths = normalizer.lengths(
+        torch.from_numpy(annotations.keypoints),
+        torch.from_numpy(annotations.labelled),
+        boxes=torch.from_numpy(annotations.boxes),
+        image_sizes=torch.from_numpy(image_sizes),
+        heads=None if annotations.lengths is None else torch.from_numpy(annotations.lengths),
+    )
+    return normalizer, lengths
 
 
 def _normalizer_word(annotations: Annotations, protocol: Protocol) -> str:

@@ -19,9 +19,9 @@ from punctum.files import write_text
 from punctum.metrics import difficulty, epe, mean_interval, nme, pck, pck_auc, pckh, quantile_interval
 from punctum.metrics.difficulty import LEVELS, Criterion
 from punctum.metrics.pckh import LEFT_OUT, PCKH_THRESHOLDS
-from punctum.reports import print_notes
 from punctum.score_oks import oks_figures
 from punctum.score_points import RESAMPLING, Figures, Points, Request
+from punctum.terminal import print_notes
 
 
 def score(

@@ -75,6 +75,7 @@ class TrainSettings:
         images: folder of the training images, where it cannot be told from `data`.
         val_images: folder of the validation images, likewise.
         val_fraction: share of the training images held out when there is no `val`; split by image.
+        max_images: train on no more than so many images, drawn by the seed once validation has its own; 0: on all.
         head: the head's name and options.
         backbone: the backbone's name and options.
         crop: how a picture becomes the network's input.
@@ -97,6 +98,7 @@ class TrainSettings:
     images: str | None = None
     val_images: str | None = None
     val_fraction: float = 0.1
+    max_images: int = 0
     head: dict[str, Any] = field(default_factory=lambda: {"name": "dsnt"})
     backbone: dict[str, Any] = field(default_factory=lambda: {"name": "resnet18"})
     crop: CropSettings = field(default_factory=CropSettings)
@@ -118,6 +120,8 @@ class TrainSettings:
             problems.append(f"budget must be a positive number of minutes, got {self.budget}")
         if not 0 < self.val_fraction < 1:
             problems.append(f"val_fraction must lie between 0 and 1, got {self.val_fraction}")
+        if self.max_images < 0:
+            problems.append(f"max_images must not be negative, got {self.max_images}")
         if self.early_stopping < 0:
             problems.append("early_stopping must not be negative")
         problems += [f"{key} has no name" for key in ("head", "backbone") if "name" not in getattr(self, key)]

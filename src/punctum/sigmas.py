@@ -14,7 +14,7 @@ from punctum.data import Annotations, read
 from punctum.data.errors import counted
 from punctum.files import write_text
 from punctum.metrics import SigmaEstimate, estimate_sigmas, instance_areas
-from punctum.reports import print_notes
+from punctum.terminal import print_notes
 
 # Labels beyond the first, under which a sigma is uncertain by more than 10 % (1 / sqrt(4 n) for normal errors).
 FEW = 25

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch.utils.data import DataLoader
 
-from punctum.data import Annotations, EpochSampler, inspect, read, split
+from punctum.data import Annotations, EpochSampler, draw_images, inspect, read, split
 from punctum.data.augment import flip_notes
 from punctum.data.columns import scans_of
 from punctum.data.places import mean_coords
@@ -24,8 +24,8 @@ from punctum.model import KeypointModel, ModelConfig
 from punctum.overlays import write_sheet
 from punctum.predict import Predictor
 from punctum.predict_layers import LayerPredictor
-from punctum.reports import print_notes
 from punctum.settings import TrainSettings
+from punctum.terminal import print_notes
 from punctum.train_settings import resolve, save_config
 from punctum.training.budget import with_measured_budget
 from punctum.training.callbacks import build_callbacks
@@ -133,6 +133,7 @@ def load_data(settings: TrainSettings, console: Console) -> tuple[Annotations, A
                 f"{settings.val} names other keypoints than {settings.data}: "
                 f"{', '.join(val_data.schema.names)} against {', '.join(train_data.schema.names)}"
             )
+    train_data = draw_images(train_data, settings.max_images, settings.seed)
     parts = {"training": train_data, "validation": val_data}
     found = {part: inspect(data, settings.crop.intensity) for part, data in parts.items()}
     for part, inspection in found.items():

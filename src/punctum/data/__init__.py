@@ -4,7 +4,7 @@ from punctum.data.annotations import Annotations, Batch
 from punctum.data.augment import Augmentation
 from punctum.data.coco import read_coco
 from punctum.data.crop import CropSettings, crop_image, crop_matrix, to_image_matrix, warp
-from punctum.data.dataset import EpochSampler, KeypointDataset, collate, dataset_of, split
+from punctum.data.dataset import EpochSampler, KeypointDataset, collate, dataset_of, draw_images, split
 from punctum.data.deeplabcut import read_deeplabcut
 from punctum.data.errors import DataError
 from punctum.data.images import ImageError, image_size, read_image, to_unit
@@ -34,6 +34,7 @@ __all__ = [
     "crop_image",
     "crop_matrix",
     "dataset_of",
+    "draw_images",
     "image_size",
     "inspect",
     "read",

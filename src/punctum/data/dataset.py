@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -199,3 +200,21 @@ def split(annotations: Annotations, fraction: float, seed: int = 0) -> tuple[Ann
     held_out = {images[i] for i in chosen}
     validation = np.array([image in held_out for image in annotations.images])
     return annotations.subset(np.flatnonzero(~validation)), annotations.subset(np.flatnonzero(validation))
+
+
+def draw_images(annotations: Annotations, count: int, seed: int = 0) -> Annotations:
+    """The instances of so many images, drawn by the seed; smaller draws of a seed are parts of larger ones.
+
+    Args:
+        annotations: what to draw from.
+        count: of images; 0 takes all, and so does a number that is larger than there are.
+        seed: of the choice.
+    Returns:
+        Their instances, in the order of `annotations`, with a note on how many were left out.
+    """
+    images = list(dict.fromkeys(annotations.images))
+    if not 0 < count < len(images):
+        return annotations
+    drawn = {images[i] for i in np.random.default_rng([seed, 1]).permutation(len(images))[:count]}
+    kept = annotations.subset([i for i, image in enumerate(annotations.images) if image in drawn])
+    return replace(kept, notes=(*kept.notes, f"{count} of {len(images)} images were drawn, as max_images asks"))
