@@ -161,7 +161,9 @@ def _prepare(cell: Cell, folder: Path) -> None:
         write_text(path, json.dumps(wanted, indent=1) + "\n")
         return
     there = json.loads(path.read_text(encoding="utf-8"))
-    changed = [key for key in wanted if key not in there or _comparable(there, key) != _comparable(wanted, key)]
+    # Tags say what a cell is for, not what it does.
+    told = [key for key in wanted if key != "tags"]
+    changed = [key for key in told if key not in there or _comparable(there, key) != _comparable(wanted, key)]
     if changed:
         raise ValueError(
             f"{folder} holds a cell with other {', '.join(changed)}: choose another folder, or delete this one"

@@ -30,7 +30,7 @@ def main() -> int:
     try:
         run_cell(folder, console)
     except (ValueError, OSError, ImportError, RuntimeError) as error:
-        console.print(f"{type(error).__name__}: {error}", markup=False, highlight=False)
+        console.print(f"{type(error).__name__}: {error}", markup=False, highlight=False, soft_wrap=True)
         return 1
     return 0
 
