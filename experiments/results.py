@@ -1,5 +1,6 @@
-"""Results as files: means with intervals, and where they come from."""
+"""What every experiment writes: intervals over seeds, where and how it was run, JSON and Markdown."""
 
+import importlib.metadata
 import json
 import math
 import os
@@ -11,47 +12,109 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from scipy import stats
-
-import punctum
 from punctum.files import write_text
 
-
-def write_result(path: Path, values: Mapping[str, Any]) -> Path:
-    """Write a result as JSON, whole or not at all."""
-    return write_text(path, json.dumps(values, indent=1, allow_nan=False) + "\n")
+LEVEL = 0.95
 
 
-def interval(values: Sequence[float | None]) -> tuple[float | None, float | None]:
-    """Mean over seeds and the half-width of its 95 % interval (Student's t); None where a value is missing."""
-    known = [value for value in values if value is not None]
-    if not known or len(known) < len(values):
-        return None, None
-    if len(known) < 2:
-        return known[0], None
-    spread = float(stats.t.ppf(0.975, len(known) - 1)) * statistics.stdev(known) / math.sqrt(len(known))
-    return statistics.mean(known), spread
+def interval(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean, and half the width of its 95 % interval by Student's t; None for fewer than two values.
+
+    Example:
+        >>> mean, half_width = interval([1.0, 2.0, 3.0])
+        >>> mean, round(half_width, 3)
+        (2.0, 2.484)
+    """
+    from scipy import stats
+
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return mean, None
+    quantile = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1))
+    return mean, quantile * statistics.stdev(values) / math.sqrt(len(values))
 
 
-def difference(first: Sequence[float | None], second: Sequence[float | None]) -> dict[str, Any] | None:
-    """Mean difference of two lists over the same seeds, with its 95 % interval (Welch: seeds share nothing)."""
-    if len(first) < 2 or len(second) < 2 or None in (*first, *second):
-        return None
-    test = stats.ttest_ind(
-        [float(v) for v in first if v is not None], [float(v) for v in second if v is not None], equal_var=False
-    )
-    low, high = test.confidence_interval(0.95)
-    return {"mean": float(low + high) / 2, "half_width": float(high - low) / 2}
+def summary(values: Sequence[float]) -> dict[str, Any]:
+    """The same for a JSON file, with what it was computed from."""
+    mean, half_width = interval(values)
+    return {"mean": mean, "half_width": half_width, "values": list(values)}
 
 
-def environment() -> dict[str, Any]:
-    """Date, command, device and versions."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
-    versions = {"punctum": punctum.__version__, "torch": torch.__version__, "python": platform.python_version()}
+def shown(values: Sequence[float], digits: int = 2) -> str:
+    """The same for a table: 2.00 ± 2.48.
+
+    Example:
+        >>> shown([1.0, 2.0, 3.0]), shown([])
+        ('2.00 ± 2.48', '-')
+    """
+    if not values:
+        return "-"
+    mean, half_width = interval(values)
+    return f"{mean:.{digits}f}" if half_width is None else f"{mean:.{digits}f} ± {half_width:.{digits}f}"
+
+
+def environment(device: str = "cpu") -> dict[str, Any]:
+    """Date, command, device and versions: what it takes to understand a number later.
+
+    Args:
+        device: "cpu" or "cuda", that the numbers were computed on.
+    """
+    import torch
+
+    import punctum
+
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "lightning")}
     return {
         "date": time.strftime("%Y-%m-%d"),
         "command": " ".join(["python", *sys.argv]),
-        "device": device,
-        "versions": versions,
+        "device": torch.cuda.get_device_name() if device.startswith("cuda") else cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "versions": {"python": platform.python_version(), "punctum": punctum.__version__, **versions},
     }
+
+
+def cpu_name() -> str:
+    """The processor's model where the system tells it, else its architecture."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine()
+    )
+
+
+def write_result(path: str | Path, result: Mapping[str, Any]) -> Path:
+    """Write plain values as JSON, whole or not at all; NaN becomes null.
+
+    Raises:
+        TypeError: a value is no plain JSON.
+    """
+    return write_text(path, json.dumps(_plain(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read_result(path: str | Path) -> dict[str, Any] | None:
+    """What `write_result` wrote, or None where there is nothing yet: the cell is to be run."""
+    path = Path(path)
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown.
+
+    Example:
+        >>> print(markdown(["head", "px"], [["dsnt", "1.2"]]))
+        | head | px |
+        |---|---|
+        | dsnt | 1.2 |
+    """
+    lines = [header, *rows]
+    body = [f"| {' | '.join(cells)} |" for cells in lines]
+    return "\n".join([body[0], "|" + "---|" * len(header), *body[1:]])

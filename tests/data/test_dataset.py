@@ -17,6 +17,8 @@ from punctum.data import (
     ImageError,
     KeypointDataset,
     collate,
+    draw_images,
+    read,
     split,
 )
 from punctum.ops import to_pixels, transform_points
@@ -251,3 +253,14 @@ def test_splits_that_cannot_be(tmp_path: Path) -> None:
     for fraction in (0, 1, -0.1, float("nan")):
         with pytest.raises(ValueError, match=r"fraction must be above 0 and below 1"):
             split(make(tmp_path, count=2), fraction)
+
+
+def test_images_are_drawn_whole_and_small_draws_lie_in_large_ones(scenes: Path) -> None:
+    data = read(scenes / "train.json")
+    few, more = (draw_images(data, n, seed=3) for n in (5, 9))
+    assert len(set(few.images)) == 5
+    assert set(few.images) < set(more.images)
+    assert "5 of 24 images" in few.notes[-1]
+    assert few.images == tuple(image for image in data.images if image in set(few.images))
+    assert draw_images(data, 0) is data is draw_images(data, 24)
+    assert set(draw_images(data, 5, seed=4).images) != set(few.images)

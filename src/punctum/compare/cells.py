@@ -32,7 +32,7 @@ from punctum.files import write_text
 from punctum.progress import count
 from punctum.settings import TrainSettings
 
-LOG_LINES = 12
+SOURCE = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -173,28 +173,31 @@ def _prepare(cell: Cell, folder: Path) -> None:
 def _comparable(values: dict[str, Any], key: str) -> Any:
     """Where a run is and what it runs on may change; what it does may not."""
     value = values[key]
+    if key in ("test", "test_images"):
+        return value and str(Path(value).resolve())
     if key != "settings":
         return value
-    return {k: v for k, v in TrainSettings.from_dict(value).to_dict().items() if k not in ("out", "hardware")}
+    plain = TrainSettings.from_dict(value).to_dict()
+    places = {k: str(Path(plain[k]).resolve()) for k in ("data", "val", "images", "val_images") if plain[k]}
+    return {k: v for k, v in {**plain, **places}.items() if k not in ("out", "hardware")}
 
 
 def _run(folder: Path, places: SimpleQueue[int], processes: list[subprocess.Popen[bytes]]) -> str:
     """One cell in a process of its own; returns what went wrong, or nothing."""
     environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    # The same punctum as this one's, wherever it was imported from.
+    environment["PYTHONPATH"] = os.pathsep.join([str(SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])])
     place = places.get()
     environment.setdefault("CUDA_VISIBLE_DEVICES", str(place))
     with (folder / "log.txt").open("ab") as log:
         # The child reads its standard input, which ends when this process does, however it ends.
-        process = subprocess.Popen(
-            [sys.executable, "-m", "punctum.compare.worker", str(folder)],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-        )
-        processes.append(process)
-        code = process.wait()
-        processes.remove(process)
+        command = [sys.executable, "-m", "punctum.compare.worker", str(folder)]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment
+        ) as process:
+            processes.append(process)
+            code = process.wait()
+            processes.remove(process)
     places.put(place)
     if code == 0:
         return ""
