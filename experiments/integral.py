@@ -19,7 +19,7 @@ from punctum.evaluation import Evaluation
 
 DETECTION: Options = {"head": "heatmap", "head.decoder": "quarter"}
 INTEGRAL: Options = {"head": "integral", "head.prior": "none"}
-SIGMAS, FULL_SIGMAS = (0.5, 2), (0.5, 1, 2, 3, 4)
+SIGMAS, FULL_SIGMAS = (2,), (0.5, 1, 2, 3, 4)
 
 
 LEVELS = {"easy": (14, 14), "medium": (12, 13), "hard": (0, 11)}
