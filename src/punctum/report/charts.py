@@ -1,5 +1,5 @@
-"""Drawings of a page: one style for all of them, and those that several pages need. Arrays and labels in, a matplotlib
-figure out, made without pyplot.
+"""Drawings of a page: one style for all of them, and those that several pages need. Arrays and labels in, a
+matplotlib figure out, made without pyplot.
 
     drawing, axes = new_axes("error, px", "share of points")
     axes.plot(x, y, label=plain(name))
