@@ -26,6 +26,8 @@ QUALITY = 82
 # Percentiles: a person shall see something in a dark 16-bit image, too.
 VIEW = CropSettings(input_size=(360, 360), padding=1.35, intensity="percentile")
 VOLUME_VIEW = CropSettings(input_size=(72, 72, 72), padding=1.35, intensity="percentile")
+ELLIPSES = 5
+"""Points of a picture whose spread is drawn: those that are furthest off. All of them would hide the picture."""
 LONGEST = 900
 """Pixels of a drawing's longer side."""
 
@@ -133,13 +135,12 @@ def _draw_image(evaluation: Evaluation, thing: Shown, schema: Schema) -> Pixels:
     image = read_picture(str(evaluation.images[i]))
     matrix = crop_matrix(_region(evaluation, i), image.shape[:-1], VIEW)
     crop = np.moveaxis(crop_image(image, matrix, VIEW), 0, -1)
-    spread = None if evaluation.covariance is None else _spread(evaluation.covariance[i], matrix)
     return draw_points(
         _eight_bits(crop),
         _moved(evaluation.keypoints[i], matrix),
         schema,
         truth=_moved(evaluation.target[i], matrix),
-        covariance=spread,
+        covariance=_spread(evaluation, i, matrix),
         scale=1,
     )
 
@@ -157,7 +158,7 @@ def _draw_volume(evaluation: Evaluation, thing: Shown, schema: Schema) -> Pixels
         schema,
         int(np.nanargmax(evaluation.errors[i])),
         truth=_moved(evaluation.target[i], matrix),
-        covariance=None if evaluation.covariance is None else _spread(evaluation.covariance[i], matrix),
+        covariance=_spread(evaluation, i, matrix),
     )
 
 
@@ -184,8 +185,15 @@ def _moved(points: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[
     return transform_points(torch.from_numpy(points), torch.from_numpy(matrix)).numpy()
 
 
-def _spread(covariance: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    return transform_covariance(torch.from_numpy(covariance), torch.from_numpy(matrix)).numpy()
+def _spread(evaluation: Evaluation, i: int, matrix: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Of the points that are furthest off; NaN is not drawn."""
+    if evaluation.covariance is None:
+        return None
+    errors = evaluation.errors[i]
+    furthest = np.argsort(-np.nan_to_num(errors, nan=-1.0))[:ELLIPSES]
+    spread = np.full_like(evaluation.covariance[i], np.nan)
+    spread[furthest] = evaluation.covariance[i][furthest]
+    return transform_covariance(torch.from_numpy(spread), torch.from_numpy(matrix)).numpy()
 
 
 def _eight_bits(values: NDArray[np.float32]) -> Pixels:

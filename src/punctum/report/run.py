@@ -15,8 +15,8 @@ from punctum.data.json_text import read_json
 from punctum.evaluation import NAME as EVALUATION
 from punctum.evaluation import Evaluation
 from punctum.info import environment
-from punctum.report.blocks import Block, Code, Column, Page, Section, Table, Text
-from punctum.report.examples import galleries, shown_things
+from punctum.report.blocks import Block, Cell, Code, Column, Page, Section, Table, Text
+from punctum.report.examples import ELLIPSES, galleries, shown_things
 from punctum.report.run_charts import accuracy_charts, training_charts, trust_blocks
 from punctum.report.run_tables import difficulty_table, facts, keypoint_table, verdict, worst_table
 from punctum.schema import Schema
@@ -127,7 +127,7 @@ def _lead(measured: Measured) -> str:
         for key, noun in (("n", "labelled point"), ("n_instances", "instance"), ("n_images", "image"))
     )
     flip = " Predictions are averaged with those of the mirrored pictures." if metrics.get("flip_test") else ""
-    return f"{counts} of {metrics.get('data', 'unnamed data')}, measured {when}. Run: {measured.run}.{flip}"
+    return f"{counts}, measured {when}. Every error is a distance in the original picture.{flip}"
 
 
 def _numbers(measured: Measured) -> Section:
@@ -197,7 +197,10 @@ def _legend(evaluation: Evaluation) -> str:
     if evaluation.keypoints.shape[-1] == 3:
         text += " Each picture shows three slices through the landmark that is furthest off."
     if evaluation.covariance is not None:
-        text += " Ellipses are the predicted spread, at two sigma: whether it can be believed stands below."
+        text += (
+            f" Ellipses are the predicted spread at two sigma, of the {ELLIPSES} points that are furthest off; "
+            "whether it can be believed stands below."
+        )
     return text
 
 
@@ -218,8 +221,12 @@ def _background(measured: Measured) -> list[Section]:
         settings = Code(measured.config_text, str(measured.run / "config.yaml"))
         sections.append(Section("Configuration", [settings], folded=True))
     intervals = measured.metrics.get("intervals") or {}
-    rows: list[list[str | float | int | None]] = [list(item) for item in environment().items()]
+    places = {"data": measured.metrics.get("data"), "run": measured.run, "measured": measured.folder / METRICS}
+    rows: list[list[Cell]] = [[key, str(value)] for key, value in places.items() if value is not None]
+    rows += [[key, value] for key, value in environment().items()]
     rows += [[f"intervals: {key}", str(value)] for key, value in intervals.items() if value is not None]
-    caption = "Of the computer that made this page, which need not be the one that trained."
+    caption = (
+        "Versions and devices are those of the computer that made this page, which need not be the one that trained."
+    )
     sections.append(Section("Environment", [Table([Column("what"), Column("which")], rows, caption)], folded=True))
     return sections

@@ -41,7 +41,7 @@ def accuracy_charts(evaluation: Evaluation, metrics: dict[str, Any], unit: str) 
         blocks.append(
             Figure(
                 charts.error_cdf(curves, xlabel="threshold, lengths", ylabel="PCK", limit=limit, marks=thresholds),
-                f"PCK over its threshold, in lengths: {evaluation.normalizer}. Dotted: the thresholds of the numbers.",
+                f"PCK over its threshold, in lengths: {evaluation.normalizer}. Dotted: the thresholds used above.",
                 f"PCK by threshold: {shares}.",
             )
         )
@@ -149,7 +149,7 @@ def _score_blocks(
                     xlabel="score",
                     ylabel=f"share {what}",
                     diagonal=True,
-                    share="xy",
+                    share="y",
                 ),
                 f"Share of points {what} by score, in ten groups of equal size, with 95 % intervals. On the dashed "
                 "line a score would be that probability; heads define their scores otherwise: it need not lie there.",

@@ -55,7 +55,7 @@ def _note(given: dict[str, Any], base: dict[str, Any] | None, form: str) -> str:
         parts.append(f"95 %: {low} – {high}")
     if base and base.get("value") is not None:
         parts.append(f"constant predictor {format(base['value'], form)}")
-    return "; ".join(parts)
+    return "\n".join(parts)
 
 
 def _in_pixels(metrics: dict[str, Any]) -> bool:
@@ -94,7 +94,7 @@ def keypoint_table(metrics: dict[str, Any], unit: str) -> Table:
         "epe_px_mean": Column(f"mean, {unit}", ".2f"),
         "low": Column("95 % from", ".2f"),
         "high": Column("to", ".2f"),
-        "epe_px_p95": Column(f"95th percentile, {unit}", ".2f"),
+        "epe_px_p95": Column(f"95th, {unit}", ".2f"),
         "mre_mm": Column("mean, mm", ".2f"),
         "nme": Column("NME", ".2%"),
         **{f"pck@{t}": Column(f"PCK@{t}", ".1%") for t in thresholds},
@@ -104,7 +104,7 @@ def keypoint_table(metrics: dict[str, Any], unit: str) -> Table:
     full = [{**row, **_ends(row)} for row in rows]
     kept = [key for key in columns if any(row.get(key) is not None for row in full)]
     cells: list[list[Cell]] = [[row.get(key) for key in kept] for row in full]
-    caption = f"Errors in {unit} of the original, over all labelled points; the interval is of the mean."
+    caption = f"Errors in {unit}, over all labelled points. The interval is of the mean; 95th is a percentile."
     if not _in_pixels(metrics):
         caption += f" NME and PCK are in lengths: {metrics['normalizer']}."
     return Table([columns[key] for key in kept], cells, caption)
