@@ -57,10 +57,12 @@ def run_page(folder: str | Path) -> Page:
     sections = [
         _numbers(measured),
         _accuracy(measured),
+        _examples(measured),
         Section("Keypoints", [keypoint_table(measured.metrics, measured.unit)]),
         _by_difficulty(measured),
-        *_seen(measured),
+        _trust(measured),
         _training(measured),
+        _worst(measured),
         *_background(measured),
     ]
     return Page(_title(measured), _lead(measured), [section for section in sections if section is not None])
@@ -175,19 +177,27 @@ def _by_difficulty(measured: Measured) -> Section | None:
     return None if not by else Section("Easy, medium and hard", difficulty_table(by, measured.unit))
 
 
-def _seen(measured: Measured) -> list[Section]:
-    evaluation = measured.evaluation
-    if evaluation is None:
-        return []
-    pictures, failures = galleries(evaluation, measured.schema, measured.unit)
-    blocks: list[Block] = [Text(_legend(evaluation)), *pictures] if pictures else []
+def _examples(measured: Measured) -> Section | None:
+    if measured.evaluation is None:
+        return None
+    pictures, failures = galleries(measured.evaluation, measured.schema, measured.unit)
+    blocks: list[Block] = [Text(_legend(measured.evaluation)), *pictures] if pictures else []
     if failures:
         blocks.append(Text(_not_shown(failures), "warning"))
-    things = shown_things(evaluation)
-    sections = [Section("Worst, median and best", blocks)] if blocks else []
-    sections.append(Section("Does the score know?", trust_blocks(evaluation, measured.metrics, measured.unit)))
-    sections.append(Section("The worst in numbers", [worst_table(evaluation, things, measured.unit)], folded=True))
-    return sections
+    return Section("Worst, median and best", blocks) if blocks else None
+
+
+def _trust(measured: Measured) -> Section | None:
+    if measured.evaluation is None:
+        return None
+    return Section("Does the score know?", trust_blocks(measured.evaluation, measured.metrics, measured.unit))
+
+
+def _worst(measured: Measured) -> Section | None:
+    if measured.evaluation is None:
+        return None
+    table = worst_table(measured.evaluation, shown_things(measured.evaluation), measured.unit)
+    return Section("The worst in numbers", [table], folded=True)
 
 
 def _legend(evaluation: Evaluation) -> str:
