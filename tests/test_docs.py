@@ -17,6 +17,7 @@ import punctum.evaluate
 import punctum.info
 import punctum.predict_files
 import punctum.recipes
+import punctum.report.folder
 import punctum.score
 import punctum.sigmas
 import punctum.train
@@ -116,6 +117,7 @@ def test_commands_of_the_page_parse(
         (punctum.demo, "demo"),
         (punctum.info, "print_info"),
         (punctum.recipes, "print_recipes"),
+        (punctum.report.folder, "write_report"),
     ]:
         monkeypatch.setattr(module, name, lambda *args, **options: called.append(args))
     for words in commands(page):

@@ -114,7 +114,8 @@ def _evaluate(args: list[str], console: Console) -> None:
     parser.add_argument("--spacing", type=float, help="millimetres per pixel: errors in mm too (default: the data's)")
     parser.add_argument("--by", help="joints, occlusion or size: measure easy, medium and hard instances apart too")
     parser.add_argument("--flip_test", action="store_true", help=FLIP_TEST)
-    parser.add_argument("--out", help="folder for metrics.json (default: the run folder)")
+    parser.add_argument("--out", help="folder for metrics.json and report.html (default: the run folder)")
+    parser.add_argument("--no_report", action="store_true", help="leave out report.html, the page to look at")
     parser.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
     given = parser.parse_args(underscored(args))
     from punctum.evaluate import Protocol, evaluate
@@ -131,7 +132,18 @@ def _evaluate(args: list[str], console: Console) -> None:
         console=console,
         device=given.device,
         flip_test=given.flip_test,
+        report=not given.no_report,
     )
+
+
+def _report(args: list[str], console: Console) -> None:
+    parser = _parser("report", "One HTML page of an evaluation, a comparison or a diagnosis, to look at and pass on.")
+    parser.add_argument("folder", help="what `punctum evaluate`, `compare` or `diagnose` wrote to; a run folder")
+    parser.add_argument("--out", help="the file (default: report.html in the folder)")
+    given = parser.parse_args(underscored(args))
+    from punctum.report.folder import write_report
+
+    console.print(f"report: {write_report(given.folder, given.out)}")
 
 
 def _score(args: list[str], console: Console) -> None:
@@ -247,6 +259,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "check": (_check, "look at the labels before training on them"),
     "train": (_train, "train a model on annotated images"),
     "evaluate": (_evaluate, "measure a model on annotated images"),
+    "report": (_report, "a page of what was measured, to look at and pass on"),
     "score": (_score, "measure anyone's predictions, from a file"),
     "predict": (_predict, "find keypoints in new images"),
     "sigmas": (_sigmas, "how exactly people label: OKS sigmas from repeated labels"),

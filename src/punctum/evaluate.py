@@ -72,6 +72,7 @@ def evaluate(
     console: Console | None = None,
     device: str | torch.device | None = None,
     flip_test: bool = False,
+    report: bool = False,
 ) -> dict[str, Any]:
     """Measure a trained model on annotated images, beside the constant predictor.
 
@@ -84,6 +85,7 @@ def evaluate(
         console: where to report; None is silent.
         device: where to compute.
         flip_test: average each prediction with that of the mirrored picture.
+        report: write report.html as well, a page to look at.
     Returns:
         What metrics.json holds: n, epe_px, pck, per_keypoint, intervals, and the same of the constant predictor,
         which puts every point at its mean place in the training crops: a model that does not beat it has
@@ -95,7 +97,7 @@ def evaluate(
     run = Path(run)
     model = load_model(run)
     annotations = read(data, images)
-    return evaluate_model(
+    metrics = evaluate_model(
         model,
         annotations,
         out=out or run,
@@ -103,7 +105,15 @@ def evaluate(
         console=console,
         device=device,
         flip_test=flip_test,
+        run=run,
     )
+    if report:
+        from punctum.report.folder import write_report
+
+        path = write_report(out or run)
+        if console is not None:
+            console.print(f"report:  {path}")
+    return metrics
 
 
 def evaluate_model(
@@ -116,10 +126,12 @@ def evaluate_model(
     device: str | torch.device | None = None,
     per_keypoint: bool = True,
     flip_test: bool = False,
+    run: Path | None = None,
 ) -> dict[str, Any]:
     """`evaluate` for a model and annotations at hand; writes `out`/metrics.json when there is an `out`.
 
-    `per_keypoint` says whether to print a line per keypoint as well; metrics.json holds them always.
+    `per_keypoint` says whether to print a line per keypoint as well; metrics.json holds them always. `run` is the
+    model's folder, for those who read metrics.json elsewhere.
     """
     protocol, console = protocol or Protocol(), console or Console(quiet=True)
     _check_kind_and_names(model, annotations)
@@ -135,6 +147,7 @@ def evaluate_model(
         metrics["constant_predictor"] = {k: judged[k] for k in shown if k in judged}
     by = by_difficulty(points.keypoints, annotations, points.image_sizes, protocol)
     metrics = {
+        **({} if run is None else {"run": str(run)}),
         "data": str(annotations.source),
         "notes": list(notes),
         "flip_test": flip_test,

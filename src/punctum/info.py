@@ -13,14 +13,21 @@ from punctum import __version__, backbones, heads
 LIBRARIES = ("torch", "numpy", "lightning", "torchmetrics", "jsonargparse", "safetensors", "opencv-python-headless")
 
 
+def environment() -> dict[str, str]:
+    """Versions and devices: what a result may depend on."""
+    return {
+        "punctum": __version__,
+        "python": f"{platform.python_version()} on {platform.platform()}",
+        **{name: _version(name) for name in LIBRARIES},
+        "devices": "\n".join(devices()),
+    }
+
+
 def print_info(console: Console) -> None:
     """Print versions, devices, heads and backbones."""
     table = Table(show_header=False)
-    table.add_row("punctum", __version__)
-    table.add_row("python", f"{platform.python_version()} on {platform.platform()}")
-    for name in LIBRARIES:
-        table.add_row(name, _version(name))
-    table.add_row("devices", "\n".join(devices()))
+    for name, value in environment().items():
+        table.add_row(name, value)
     table.add_row("heads", ", ".join(heads.available()))
     table.add_row("backbones", ", ".join(backbones.available()))
     console.print(table)

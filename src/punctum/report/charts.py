@@ -1,5 +1,5 @@
-"""Drawings of a page: one style for all of them, and those that several pages need. Arrays and labels in, a matplotlib
-figure out, made without pyplot.
+"""Drawings of a page: one style for all of them, and those that several pages need. Arrays and labels in, a
+matplotlib figure out, made without pyplot.
 
     drawing, axes = new_axes("error, px", "share of points")
     axes.plot(x, y, label=plain(name))
@@ -22,9 +22,9 @@ ACCENT, SECOND = PALETTE[:2]
 MUTED, INK, GRID = "#767d82", "#23292d", "#e3e7e9"
 # Lines that share a colour, where there are more of them than colours, differ in this.
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.4)), (0, (5, 2, 1, 2)))
-SIZE, WIDE = (4.8, 3.3), (9.6, 3.6)
+SIZE, WIDE = (4.5, 3.1), (9.6, 3.6)
 """Inches: two beside each other on a desk and one on a phone, or the whole width."""
-FONT = 9.5
+FONT = 10.0
 # Quantiles are read off so many places of a curve; more cannot be seen.
 CURVE_POINTS = 400
 
@@ -44,7 +44,7 @@ def new_axes(
     Example:
         >>> drawing, axes = new_axes("error, px", "share of points")
         >>> axes.get_xlabel(), drawing.get_size_inches().tolist()
-        ('error, px', [4.8, 3.3])
+        ('error, px', [4.5, 3.1])
     """
     drawing = Drawing(figsize=size, layout="constrained", facecolor="white")
     axes = drawing.subplots(1, columns)
@@ -220,7 +220,7 @@ def bands(
         curves: label to (values, low, high), each (P,), or to (x, values, low, high).
         xlabel, ylabel: with the unit.
         diagonal: a line where x and y agree.
-        share: of "x" and "y", which axes are in per cent from 0 to 1.
+        share: of "x" and "y", which axes are in per cent; y then runs from 0 to 1.
     Example:
         >>> drawing = bands([0.5, 0.9], {"model": ([0.4, 0.8], [0.3, 0.7], [0.5, 0.9])}, xlabel="x", ylabel="y")
         >>> len(drawing.axes[0].containers)
@@ -228,7 +228,7 @@ def bands(
     """
     drawing, axes = new_axes(xlabel, ylabel)
     if diagonal:
-        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="as promised")
+        axes.axline((0, 0), slope=1, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="as promised")
     for i, (label, given) in enumerate(curves.items()):
         places, *rest = given if len(given) == 4 else (x, *given)
         middle, low, high = (np.asarray(v, dtype=np.float64) for v in rest)
@@ -237,9 +237,14 @@ def bands(
         look = {**line_style(i), "marker": "o", "markersize": 4, "linewidth": 1.6, "elinewidth": 1.2, "capsize": 2}
         axes.errorbar(np.asarray(places, dtype=np.float64), middle, reach, label=plain(label), **look)
     for name in share:
-        axis = axes.xaxis if name == "x" else axes.yaxis
-        axis.set_major_formatter(PercentFormatter(1, decimals=0))
-        (axes.set_xlim if name == "x" else axes.set_ylim)(-0.02, 1.02)
+        (axes.xaxis if name == "x" else axes.yaxis).set_major_formatter(PercentFormatter(1))
+    if "y" in share:
+        axes.set_ylim(-0.02, 1.03)
+    if diagonal and (placed := axes.containers):
+        # Where the points are: a diagonal alone would pull the axis to its origin.
+        seen = np.concatenate([np.ravel(bars.lines[0].get_xdata()) for bars in placed])
+        margin = 0.06 * max(float(np.ptp(seen)), 0.05)
+        axes.set_xlim(seen.min() - margin, seen.max() + margin)
     if len(curves) + diagonal > 1:
         legend(axes)
     return drawing

@@ -35,7 +35,8 @@ def grid(table: Table) -> Grid:
     Raises:
         ValueError: a row has another number of cells than there are columns.
     Example:
-        >>> shown = grid(Table([Column("head"), Column("error, px", ".1f", "low")], [["a", 1.25], ["b", 3], ["c", None]]))
+        >>> columns = [Column("head"), Column("error, px", ".1f", "low")]
+        >>> shown = grid(Table(columns, [["a", 1.25], ["b", 3], ["c", None]]))
         >>> [(cell.text, cell.number, cell.best) for _, cell in shown.rows]
         [('1.2', '1.25', True), ('3.0', '3.0', False), ('–', None, False)]
     """
