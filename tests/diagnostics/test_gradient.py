@@ -10,7 +10,7 @@ from punctum.ops import normalize, render_gaussian, to_normalized
 @pytest.mark.parametrize("size", [(7,), (5, 8), (4, 3, 5)])
 @pytest.mark.parametrize("beta", [1.0, 10.0])
 def test_the_product_is_the_gradient(size: tuple[int, ...], beta: float) -> None:
-    """The loss is written out here: softmax, mean over normalized centres by meshgrid, sum of absolute differences."""
+    """The loss is written out here: softmax, mean over a meshgrid of centres, sum of absolute differences."""
     logits = torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
     coords = 1.6 * torch.rand(2, 3, len(size), dtype=torch.float64) - 0.8
     p = torch.softmax(beta * logits.flatten(2), -1).reshape(logits.shape)

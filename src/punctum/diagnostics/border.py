@@ -42,6 +42,7 @@ def border_bias(
     image_ids: Tensor,
     *,
     given: Given = "truth",
+    edges: Sequence[float] = EDGES,
     seed: int = 0,
 ) -> list[BorderBin]:
     """Mean error towards the map's middle, as a function of the distance to its border.
@@ -59,6 +60,7 @@ def border_bias(
         size: (H, W) or (D, H, W) of the heatmap.
         image_ids: (N,) integers; intervals resample images.
         given: bin by the distance of the truth, or of the prediction.
+        edges: distances at which bins begin, rising from 0; those beyond the map's middle are left out.
         seed: of the bootstrap.
     Returns:
         The bins that hold something, from the border inwards.
@@ -84,7 +86,7 @@ def border_bias(
     pull = torch.where(truth.isfinite(), (predicted - truth) * (middle - place).sign(), torch.nan)
     distance = extent / 2 - (place - middle).abs()
     pull, distance = pull.flatten(1), distance.flatten(1)
-    ends = [edge for edge in EDGES if edge < extent.max() / 2] + [float(extent.max() / 2)]
+    ends = [edge for edge in edges if edge < extent.max() / 2] + [float(extent.max() / 2)]
     bins = []
     for low, high in pairwise(ends):
         # What lies on the border or beyond it belongs to the first bin, the middle itself to the last.

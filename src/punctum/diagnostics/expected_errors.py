@@ -24,7 +24,7 @@ def expected_errors(heatmaps: Tensor, coords: Tensor) -> ExpectedErrors:
 
     In the paper w_p is the probability that p becomes the highest cell of a map, of which one map tells nothing. Here
     w is the heatmap itself: the argmax of a map that is as sure of its place as this one claims to be. By the
-    triangle inequality E_de >= E_re, whatever w; that is the paper's Appendix A.2, without its assumption of symmetry. The
+    triangle inequality E_de >= E_re, whatever w: the paper's Appendix A.2 without its assumption of symmetry. The
     difference is what the mean can win, and it shrinks with the map's support.
 
     Args:

@@ -12,6 +12,9 @@ SECOND_SHARE = 0.5
 """The second hill's mass or height, as a share of the first's, from which on a map has two candidates: at a half, a
 small change of the picture may turn them round, and the mean lies a third of the way towards the second."""
 
+SECOND_HEIGHT = 0.25
+"""The second top's height, as a share of the first's, that it has at least: a mound that is lower is background."""
+
 SECOND_DISTANCE = 3.0
 """Cells that their tops are apart at least, more than: nearer, two tops are one point on a bumpy map."""
 
@@ -40,8 +43,9 @@ class Peaks(NamedTuple):
     @property
     def two(self) -> Tensor:
         """(B, K) bool: there are two candidates, by the constants above."""
-        share = torch.maximum(_ratio(self.mass), _ratio(self.height))
-        return (self.mass[..., 1] >= SECOND_MASS) & (share >= SECOND_SHARE)
+        height = _ratio(self.height)
+        share = torch.maximum(_ratio(self.mass), height)
+        return (self.mass[..., 1] >= SECOND_MASS) & (height >= SECOND_HEIGHT) & (share >= SECOND_SHARE)
 
 
 def find_peaks(heatmaps: Tensor) -> Peaks:
