@@ -24,6 +24,7 @@ from punctum.metrics.difficulty import LEVELS, Criterion
 from punctum.model import KeypointModel
 from punctum.predict import Predictor, load_model
 from punctum.progress import count
+from punctum.registry import options_of
 from punctum.terminal_diagnosis import print_diagnosis
 
 NAME = "diagnosis.json"
@@ -50,8 +51,8 @@ def diagnose(
         data: annotations, in any readable format.
         images: their folder, where it cannot be told.
         out: folder for diagnosis.json, the pictures and report.html; None: `diagnosis` in the run folder.
-        by: what makes an instance easy or hard: joints, occlusion or size. None: the first of them of which two levels
-            hold 10 instances; where there is none, points are told apart by their errors alone.
+        by: what makes an instance easy or hard: joints, occlusion or size. None: the first of them of which two
+            levels hold 10 instances; where there is none, points are told apart by their errors alone.
         console: where to report; None is silent.
         device: where to compute.
         batch_size: pictures at a time; no more heatmaps than theirs are held.
@@ -80,7 +81,7 @@ def diagnose(
         "run": str(run),
         "data": str(annotations.source),
         "notes": notes,
-        "head": dict(model.config.head),
+        "head": head_options(model),
         "normalization": _normalization(model, normalized),
         "cell_px": cell,
         **diagnosis_of(measured, annotations, model, by),
@@ -121,7 +122,7 @@ def diagnosis_of(
     gains = {name: saved for name in ("argmax", "mean", "local") if (saved := gain(measured, name, ids)) is not None}
     stride = float(np.mean(np.array(model.config.input_size) / np.array(measured.size)))
     case = Case(
-        head=model.config.head,
+        head=head_options(model),
         size=measured.size,
         summary=summary,
         splits=parts,
@@ -146,6 +147,12 @@ def diagnosis_of(
         "sigma_histogram": _histogram(measured, levels),
         "findings": [asdict(finding) for finding in find(case)],
     }
+
+
+def head_options(model: KeypointModel) -> dict[str, Any]:
+    """The head's name and all its options, with the defaults of those that the model was saved without."""
+    defaults = {name: option.default for name, option in options_of(type(model.heads[-1])).items()}
+    return {"name": model.config.head["name"], **defaults, **model.config.head}
 
 
 def default_criterion(annotations: Annotations) -> Criterion | None:
@@ -184,7 +191,7 @@ def _measure(predictor: Predictor, annotations: Annotations, console: Console) -
                     visible,
                     covariances=prediction.covariance,
                     flip_order=schema.flip_order if schema.flip_pairs else None,
-                    beta=float(predictor.model.config.head.get("beta", 1.0)),
+                    beta=float(head_options(predictor.model).get("beta", 1.0)),
                 )
             )
             advance(len(crops))
@@ -197,7 +204,7 @@ def _normalization(model: KeypointModel, already: bool) -> str:
             "the head's maps are not normalized: negative values count as zero, and each map is divided by its sum, "
             "so that a faint background over many cells has a share in A(s), in the entropy and in the mean"
         )
-    activation = model.config.head.get("activation", "softmax")
+    activation = head_options(model).get("activation", "softmax")
     return f"the head's own ({activation}); they sum to one"
 
 

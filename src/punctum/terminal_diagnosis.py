@@ -13,8 +13,8 @@ def print_diagnosis(result: dict[str, Any], console: Console) -> None:
     """A row for all points and for each level of each split; then the findings."""
     size = " x ".join(map(str, result["heatmap_size"]))
     console.print(
-        f"\n{result['n']} points of {result['n_instances']} instances; head {result['head']['name']}, maps of {size} cells, "
-        f"a cell is {result['cell_px']:.1f} px of the picture"
+        f"\n{result['n']} points of {result['n_instances']} instances; head {result['head']['name']}, maps of "
+        f"{size} cells, a cell is {result['cell_px']:.1f} px of the picture"
     )
     print_notes([f"heatmaps: {result['normalization']}", *result["notes"]], console)
     table = Table(

@@ -102,8 +102,8 @@ def _flat(case: Case) -> Finding | None:
         "flat maps",
         {"share": share, "effective_cells": case.summary["effective_cells"]},
         f"flat in {COMMON:.0%} of the maps or more; flat is spread over half of the cells",
-        f"{share:.0%} of the maps are nearly even ({case.worst['flat']}): the network does not find these points at "
-        "all. Train longer, or look with `punctum check` whether they can be seen in the crop and are labelled alike",
+        f"{share:.0%} of the maps are nearly even ({case.worst['flat']}): the network does not find these points. "
+        "Train longer, or look with `punctum check` whether they can be seen in the crop and are labelled alike",
     )
 
 
@@ -144,14 +144,14 @@ def _support(case: Case) -> Finding | None:
     sigmas = (easy["sigma"]["median"], hard["sigma"]["median"])
     a2 = (easy["a2"]["value"], hard["a2"]["value"])
     shrinks = sigmas[1] >= WIDER * sigmas[0]
-    kind = {"joints": "easy", "occlusion": "easy", "size": "easy"}.get(split, "well-found")
+    kind, other = ("well-found", "badly found") if split == "error" else ("easy", "hard")
     where = f"support shrinks on {kind} points" if shrinks else "support has shrunk everywhere"
     return Finding(
         "support shrinks",
         {"sigma_easy": sigmas[0], "sigma_hard": sigmas[1], "a2_easy": a2[0], "a2_hard": a2[1]},
         f"best sigma of the easy ones below {SHRUNK} cells",
-        f"{where} (A(2) {a2[0]:.2f} against {a2[1]:.2f} on {'hard' if kind == 'easy' else 'badly found'} ones, best sigma "
-        f"{sigmas[0]:.2f} against {sigmas[1]:.2f} cells): {_prior(case)}",
+        f"{where} (A(2) {a2[0]:.2f} against {a2[1]:.2f} on {other} ones, best sigma {sigmas[0]:.2f} against "
+        f"{sigmas[1]:.2f} cells): {_prior(case)}",
     )
 
 
@@ -220,7 +220,7 @@ def _border(case: Case) -> Finding | None:
     mend = "--head.decoder local" if case.head.get("decoder") == "mean" else "a wider crop, --crop.padding 1.5"
     if case.head["name"] == "integral":
         mend += ", or --head.debias true"
-    advice = (
+    why = (
         f"so is what the model itself places there ({biased[0].pull:.2f}), so this is a bias: {mend}"
         if is_bias
         else "what the model itself places there is not, so this is doubt, which has only one side to err to: more "
@@ -230,7 +230,7 @@ def _border(case: Case) -> Finding | None:
         "border pull",
         {"pull": near[0].pull, "farther_in": near[1].pull, "given_prediction": biased[0].pull if biased else 0.0},
         f"{PULL} cells more than farther in, within {NEAR_BORDER:g} cells of the border, and above zero",
-        f"points near the border are drawn {near[0].pull:.2f} cells inwards (elsewhere {near[1].pull:.2f}); {advice}",
+        f"points near the border are drawn {near[0].pull:.2f} cells inwards (elsewhere {near[1].pull:.2f}); {why}",
     )
 
 
@@ -271,11 +271,11 @@ def _coarse(case: Case) -> Finding | None:
 
 
 def _ends(case: Case) -> tuple[str, Any, Any]:
-    """The easiest and the hardest level of the first split that has enough of both."""
+    """The easiest and the hardest level that have enough points, of the first split with two such levels."""
     for split, levels in case.splits.items():
-        ends = [list(levels.values())[i] for i in (0, -1)]
-        if all(end["n"] >= ENOUGH for end in ends):
-            return split, ends[0], ends[1]
+        filled = [level for level in levels.values() if level["n"] >= ENOUGH]
+        if len(filled) > 1:
+            return split, filled[0], filled[-1]
     return "", None, None
 
 

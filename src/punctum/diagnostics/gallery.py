@@ -1,5 +1,6 @@
 """The best, the median and the worst cases as pictures: what the network saw, its heatmap, the truth, its answer."""
 
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,11 @@ EACH = 2
 SHOWN = 4
 """Keypoints of each instance, from its smallest error to its largest."""
 
-TILE = 232
-"""Pixels that the longer side of a picture is enlarged to: four stand side by side on a page."""
+COLUMNS = 2
+"""Of the sheet of one instance: a square, which is legible on a phone."""
+
+TILE = 240
+"""Pixels that the longer side of a picture is enlarged to, at least."""
 
 Picture = NDArray[np.uint8]
 
@@ -88,7 +92,7 @@ def write_gallery(
                 names = [annotations.schema.names[k] for k in points]
                 titles = [f"{name}: {error:.2f} cells" for name, error in zip(names, errors, strict=True)]
                 name = f"{kind}-{start + i + 1}.png"
-                write_png(folder / FOLDER / name, contact_sheet(tiles, SHOWN, titles))
+                write_png(folder / FOLDER / name, contact_sheet(tiles, COLUMNS, titles))
                 entries.append(
                     {
                         "file": f"{FOLDER}/{name}",
@@ -107,7 +111,7 @@ def write_gallery(
 
 
 def _tile(crop: Tensor, maps: Tensor, coords: Tensor, truth: Tensor, k: int, annotations: Annotations) -> Picture:
-    """One keypoint: the crop in grey, its heatmap over it, truth and answer; of a volume, the slice through the truth."""
+    """One keypoint: the crop in grey under its heatmap, truth and answer; of a volume, the slice through the truth."""
     size = tuple(crop.shape[1:])
     place, true = (to_pixels(points[k].double(), size).numpy() for points in (coords, truth))
     pixels, heatmap = crop, maps[k]
@@ -117,7 +121,7 @@ def _tile(crop: Tensor, maps: Tensor, coords: Tensor, truth: Tensor, k: int, ann
     grey = pixels.mean(0).numpy()
     peak = max(float(maps[k].max()), 1e-12)
     share = np.asarray(heatmap.float().numpy() / peak, dtype=np.float32).clip(0, 1)
-    scale = max(1, round(TILE / max(grey.shape)))
+    scale = max(1, math.ceil(TILE / max(grey.shape)))
     large = tuple(scale * n for n in grey.shape[::-1])
     # Cells are shown as cells: what looks smooth would claim to know what lies between them.
     share = cv2.resize(share, large, interpolation=cv2.INTER_NEAREST)
@@ -132,13 +136,13 @@ def _tile(crop: Tensor, maps: Tensor, coords: Tensor, truth: Tensor, k: int, ann
 def overlay(grey: NDArray[Any], share: NDArray[Any]) -> Picture:
     """A picture in [0, 1] with a heatmap in [0, 1], whose peak is one, in colour over it.
 
-    The less there is, the more of the picture shows; a hundredth of the peak already tints it.
+    The less there is, the more of the picture shows; a hundredth of the peak hardly tints it.
     """
     colours = cv2.cvtColor(
         cv2.applyColorMap((255 * (0.25 + 0.75 * share)).round().astype(np.uint8), cv2.COLORMAP_INFERNO),
         cv2.COLOR_BGR2RGB,
     )
-    weight = (0.75 * np.sqrt(share))[..., None]
+    weight = (0.75 * share**0.7)[..., None]
     shade = 255 * (0.15 + 0.7 * grey.clip(0, 1))[..., None]
     return np.asarray(((1 - weight) * shade + weight * colours).round().clip(0, 255), dtype=np.uint8)
 
@@ -148,7 +152,7 @@ def _nearest(place: float, n: int) -> int:
 
 
 def _factors(maps: Tensor, truth: Tensor, k: int) -> dict[str, Any]:
-    """Value factor, location factor and gradient of one keypoint's map, with the true cell; of a volume, one slice."""
+    """Value factor, location factor and gradient of one keypoint's map, and the true cell; of a volume, one slice."""
     one, place = maps[:, k : k + 1], truth[:, k : k + 1].to(maps.dtype)
     value, location = (factor[0, 0] for factor in gradient_factors(one, place))
     true = to_pixels(place[0, 0], tuple(one.shape[2:])).tolist()

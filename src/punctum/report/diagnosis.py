@@ -30,6 +30,20 @@ NAME = "diagnosis.json"
 # What the radii of the activation curve are drawn up to: the paper's figures end at 9.
 SHOWN_RADIUS = 10
 
+MEASURES = (
+    Column("points", "d"),
+    Column("median error, cells", ".2f"),
+    Column("A(2)", ".2f"),
+    Column("best sigma, cells", ".2f"),
+    Column("chi-square", ".2f"),
+    Column("flat", ".1%"),
+    Column("two candidates", ".1%"),
+    Column("on flip partner", ".1%"),
+    Column("gradient near truth", ".1%"),
+    Column("errors / own spread", ".2f"),
+)
+"""What tables tell of a group of points; `_figures_of` gives them in this order."""
+
 KINDS = {"best": "Best", "median": "Median", "worst": "Worst"}
 
 
@@ -118,11 +132,8 @@ def _findings(result: Mapping[str, Any]) -> list[Block]:
     if not result["findings"]:
         return [Text("Nothing stands out: no instrument is beyond its threshold.", tone="good")]
     return [
-        Text(
-            f"{finding['name'].capitalize()}: {finding['advice']}. (Threshold: {finding['threshold']}.)",
-            tone="warning",
-        )
-        for finding in result["findings"]
+        Text(f"{found['name'].capitalize()}: {found['advice']}. (Threshold: {found['threshold']}.)", tone="warning")
+        for found in result["findings"]
     ]
 
 
@@ -207,25 +218,21 @@ def _gradient(factors: Mapping[str, Any]) -> Figure:
         drawing.colorbar(picture, ax=one, shrink=0.8)
     return Figure(
         drawing,
-        "Eq. 10 on a median case, for an L1 loss on the mean: value factor (the map itself) times location factor (a plane "
-        "through the mean). Descent lowers what is positive (brown) and raises what is negative (purple). Cross: truth.",
+        "Eq. 10 on a median case, for an L1 loss on the mean: value factor (the map itself) times location factor (a "
+        "plane through the mean). Descent lowers what is positive (purple) and raises what is negative (brown). Cross: "
+        "truth.",
         "Three maps: value factor, location factor, and their product, the gradient.",
     )
 
 
 def _split_table(result: Mapping[str, Any]) -> Table:
-    columns = [
-        Column("split"), Column("level"), Column("points", "d"), Column("median error, cells", ".2f"),
-        Column("A(2)", ".2f"), Column("best sigma, cells", ".2f"), Column("chi-square", ".2f"), Column("flat", ".1%"),
-        Column("two candidates", ".1%"), Column("on flip partner", ".1%"), Column("gradient near truth", ".1%"),
-        Column("errors / own spread", ".2f"),
-    ]  # fmt: skip
     rows = [["", "all", *_figures_of(result["all"])]]
     rows += [
         [split, level, *_figures_of(part)]
         for split, levels in result["splits"].items()
         for level, part in levels.items()
     ]
+    columns = [Column("split"), Column("level"), *MEASURES]
     return Table(columns, rows, "All points, and the levels of each split; near, middle and far are thirds by error.")
 
 
@@ -256,18 +263,15 @@ def _decoders(result: Mapping[str, Any]) -> Table:
 
 
 def _keypoint_table(result: Mapping[str, Any]) -> Table:
-    columns = [
-        Column("keypoint"), Column("points", "d"), Column("median error, cells", ".2f", "low"), Column("A(2)", ".2f", "high"),
-        Column("best sigma, cells", ".2f"), Column("chi-square", ".2f"), Column("flat", ".1%"), Column("two candidates", ".1%"),
-        Column("on flip partner", ".1%"), Column("gradient near truth", ".1%"), Column("errors / own spread", ".2f"),
-    ]  # fmt: skip
-    return Table(columns, [[row["name"], *_figures_of(row)] for row in result["per_keypoint"]])
+    return Table(
+        [Column("keypoint"), *MEASURES], [[row["name"], *_figures_of(row)] for row in result["per_keypoint"]]
+    )
 
 
 def _gallery(result: Mapping[str, Any], folder: Path) -> Iterator[Block]:
     yield Text(
-        "Each row is one instance: four of its keypoints, from its best to its worst. Colour: the heatmap, by share of its "
-        "peak. White cross: the truth. Dot: the answer."
+        "Each picture is one instance: four of its keypoints, from its best to its worst. Colour: the heatmap, by share "
+        "of its peak. White cross: the truth. Dot: the answer."
     )
     for kind, word in KINDS.items():
         pictures = [_picture(entry, folder) for entry in result["gallery"] if entry["kind"] == kind]
