@@ -170,10 +170,10 @@ def _measure(predictor: Predictor, annotations: Annotations, console: Console) -
     with count(console, "looking at heatmaps", len(annotations)) as advance:
         for crops, prediction, to_image in predictor.heatmaps(annotations):
             if prediction.heatmap is None:
+                name = predictor.model.config.head["name"]
                 raise ValueError(
-                    f"head {predictor.model.config.head['name']!r} has no heatmap to look into; what can be diagnosed "
-                    "are heads with one (dsnt, integral, sampling, density, heatmap, oks, simcc): `punctum evaluate` "
-                    "measures this one"
+                    f"head {name!r} has no heatmap to look into. What can be diagnosed are heads with one, such as "
+                    "dsnt, integral, sampling, density, heatmap, oks and simcc; `punctum evaluate` measures this one"
                 )
             rows = slice(start, start + len(crops))
             start += len(crops)

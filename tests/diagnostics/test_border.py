@@ -29,14 +29,14 @@ def test_a_pull_that_was_put_there_is_found() -> None:
 def test_an_honest_guess_is_pulled_given_the_truth_but_not_given_the_prediction() -> None:
     """The best guess x' = E[x | seen] of a uniform place seen with noise; E[x - x' | x'] = 0 by definition."""
     generator = torch.Generator().manual_seed(0)
-    truth = torch.rand(40_000, 1, 1, generator=generator, dtype=torch.float64) * 16 - 0.5
+    truth = torch.rand(20_000, 1, 1, generator=generator, dtype=torch.float64) * 16 - 0.5
     seen = truth + 2 * torch.randn(truth.shape, generator=generator, dtype=torch.float64)
-    grid = torch.linspace(-0.5, 15.5, 801, dtype=torch.float64)
-    table = torch.linspace(-12, 27, 500, dtype=torch.float64)
+    grid = torch.linspace(-0.5, 15.5, 321, dtype=torch.float64)
+    table = torch.linspace(-12, 27, 400, dtype=torch.float64)
     weights = torch.exp(-0.5 * ((grid - table[:, None]) / 2) ** 2)
     guess = (weights * grid).sum(1) / weights.sum(1)
-    predicted = guess[torch.bucketize(seen, table).clamp_max(499)]
-    ids = torch.arange(len(truth)) % 50
+    predicted = guess[torch.bucketize(seen, table).clamp_max(399)]
+    ids = torch.arange(len(truth)) % 20
     by_truth = border_bias(predicted, truth, (16,), ids)
     by_prediction = border_bias(predicted, truth, (16,), ids, given="prediction")
     assert by_truth[0].pull > 1

@@ -116,8 +116,8 @@ def _left_right(case: Case) -> Finding | None:
         {"share": partner["share"], "by_chance": partner["chance"], "points": partner["n"]},
         f"a hill on the flip partner in {COMMON:.0%} or more, and {ABOVE_CHANCE:g} times as often as opposite to it",
         f"in {partner['share']:.0%} of the maps a hill stands where the mirror partner is (by chance "
-        f"{partner['chance']:.0%}): left and right are taken for each other. Check that flip_pairs and labels agree on "
-        "whose left is meant; then more data, and a larger crop, which shows which way the subject faces",
+        f"{partner['chance']:.0%}): left and right are taken for each other. Check that flip_pairs and labels agree "
+        "on whose left is meant; then more data, and a larger crop, which shows which way the subject faces",
     )
 
 
@@ -125,9 +125,16 @@ def _two(case: Case) -> Finding | None:
     share = case.summary["two"]
     if share < COMMON:
         return None
-    decoder = case.head.get("decoder")
-    mend = "`--head.decoder local` takes the higher one" if decoder == "mean" else "more data would tell them apart"
-    place = "the mean lies between them, where neither is" if decoder == "mean" else "one of them is picked"
+    saved = case.gains["local"][0] if "local" in case.gains else 0.0
+    place, mend = "one of them is picked", "more data would tell them apart"
+    if case.head.get("decoder") == "mean":
+        place = "the mean lies between them, where neither is"
+        local = "`--head.decoder local` takes the higher one, which here"
+        # Who picks the wrong one errs by more than who stands between.
+        cost = (
+            f"costs {-saved:.2f} cells of mean error: more data first" if saved <= 0 else f"saves {saved:.2f} cells"
+        )
+        mend = f"{local} {cost}"
     return Finding(
         "two candidates",
         {"share": share},
@@ -239,12 +246,12 @@ def _confidence(case: Case) -> Finding | None:
     if ratio is None or 1 / DISHONEST <= ratio <= DISHONEST:
         return None
     over = ratio > 1
-    times = f"{ratio:.1f} times as large as" if over else f"{1 / ratio:.1f} times smaller than"
+    times = f"{ratio:.1f} times as large as" if over else f"{1 / max(ratio, 0.01):.1f} times smaller than"
     end = (
         "the covariance promises too much: never draw a region from it as it is. A head with a proper score, such as "
         "density, learns an honest one"
         if over
-        else "the covariance promises too little: it says how wide the maps were asked to be, not how far off they are"
+        else "the covariance promises too little: it says how wide maps were asked to be, not how far off they are"
     )
     return Finding(
         "overconfident" if over else "underconfident",

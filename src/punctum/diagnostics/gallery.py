@@ -111,7 +111,7 @@ def write_gallery(
 
 
 def _tile(crop: Tensor, maps: Tensor, coords: Tensor, truth: Tensor, k: int, annotations: Annotations) -> Picture:
-    """One keypoint: the crop in grey under its heatmap, truth and answer; of a volume, the slice through the truth."""
+    """One keypoint: the crop under its heatmap, truth and answer; of a volume, the slice through the truth."""
     size = tuple(crop.shape[1:])
     place, true = (to_pixels(points[k].double(), size).numpy() for points in (coords, truth))
     pixels, heatmap = crop, maps[k]

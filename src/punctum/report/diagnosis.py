@@ -193,8 +193,8 @@ def _border(result: Mapping[str, Any]) -> Figure:
     first = result["border"]["truth"][0]
     return Figure(
         drawing,
-        "Mean error towards the middle with 95 % intervals, axis by axis. A doubtful model is pulled given the truth; "
-        "a pull given the prediction, too, is a bias.",
+        "Mean error towards the middle with 95 % intervals, axis by axis. A doubtful model is pulled given the "
+        "truth; a pull given the prediction, too, is a bias.",
         f"Pull towards the middle over the distance to the border; {first['pull']:.2f} cells in the outermost bin.",
     )
 
@@ -219,8 +219,8 @@ def _gradient(factors: Mapping[str, Any]) -> Figure:
     return Figure(
         drawing,
         "Eq. 10 on a median case, for an L1 loss on the mean: value factor (the map itself) times location factor (a "
-        "plane through the mean). Descent lowers what is positive (purple) and raises what is negative (brown). Cross: "
-        "truth.",
+        "plane through the mean). Descent lowers what is positive (purple) and raises what is negative (brown). "
+        "Cross: truth.",
         "Three maps: value factor, location factor, and their product, the gradient.",
     )
 
@@ -270,8 +270,8 @@ def _keypoint_table(result: Mapping[str, Any]) -> Table:
 
 def _gallery(result: Mapping[str, Any], folder: Path) -> Iterator[Block]:
     yield Text(
-        "Each picture is one instance: four of its keypoints, from its best to its worst. Colour: the heatmap, by share "
-        "of its peak. White cross: the truth. Dot: the answer."
+        "Each picture is one instance: four of its keypoints, from its best to its worst. Colour: the heatmap, by "
+        "share of its peak. White cross: the truth. Dot: the answer."
     )
     for kind, word in KINDS.items():
         pictures = [_picture(entry, folder) for entry in result["gallery"] if entry["kind"] == kind]
