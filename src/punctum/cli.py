@@ -146,6 +146,32 @@ def _report(args: list[str], console: Console) -> None:
     console.print(f"report: {write_report(given.folder, given.out)}")
 
 
+def _diagnose(args: list[str], console: Console) -> None:
+    parser = _parser("diagnose", "Look inside a model's heatmaps: how wide, how sure, how biased, and what to do.")
+    parser.add_argument("run", help="the run folder that `punctum train` made")
+    parser.add_argument("data", help="annotations to judge by")
+    parser.add_argument("--images", help="folder of the images, where it cannot be told from the annotations")
+    parser.add_argument(
+        "--by", help="easy and hard by joints, occlusion or size (default: the first that tells instances apart)"
+    )
+    parser.add_argument("--out", help="folder for figures, pictures and report.html (default: RUN/diagnosis)")
+    parser.add_argument("--batch_size", type=int, default=32, help="pictures at a time (default: %(default)s)")
+    parser.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
+    given = parser.parse_args(underscored(args))
+    from punctum.diagnose import diagnose
+
+    diagnose(
+        given.run,
+        given.data,
+        images=given.images,
+        out=given.out,
+        by=given.by,
+        console=console,
+        device=given.device,
+        batch_size=given.batch_size,
+    )
+
+
 def _score(args: list[str], console: Console) -> None:
     parser = _parser("score", "Measure anyone's predictions by annotations: files against files, no model needed.")
     parser.add_argument(
@@ -259,6 +285,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "check": (_check, "look at the labels before training on them"),
     "train": (_train, "train a model on annotated images"),
     "evaluate": (_evaluate, "measure a model on annotated images"),
+    "diagnose": (_diagnose, "look inside a model's heatmaps, and what to do about them"),
     "report": (_report, "a page of what was measured, to look at and pass on"),
     "score": (_score, "measure anyone's predictions, from a file"),
     "predict": (_predict, "find keypoints in new images"),

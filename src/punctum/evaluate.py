@@ -134,7 +134,7 @@ def evaluate_model(
     model's folder, for those who read metrics.json elsewhere.
     """
     protocol, console = protocol or Protocol(), console or Console(quiet=True)
-    _check_kind_and_names(model, annotations)
+    check_kind_and_names(model, annotations)
     predictor = predictor_for(model, device, flip_test=flip_test)
     notes = inspect(annotations, predictor.crop.intensity).notes
     with count(console, "evaluating", len(annotations)) as advance:
@@ -296,7 +296,12 @@ def image_numbers(images: Sequence[Path]) -> NDArray[np.int64]:
     return np.array([numbers.setdefault(path, len(numbers)) for path in images], dtype=np.int64)
 
 
-def _check_kind_and_names(model: KeypointModel, annotations: Annotations) -> None:
+def check_kind_and_names(model: KeypointModel, annotations: Annotations) -> None:
+    """Refuse annotations of another kind, or of other keypoints, than the model was trained on.
+
+    Raises:
+        ValueError: they are, and which.
+    """
     check_kind(model, annotations)
     ours, theirs = model.config.schema.names, annotations.schema.names
     if ours != theirs:

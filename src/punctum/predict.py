@@ -169,6 +169,18 @@ class Predictor:
             image_sizes=np.concatenate(image_sizes),
         )
 
+    def heatmaps(self, annotations: Annotations) -> Iterator[tuple[Tensor, Prediction, Tensor]]:
+        """What the model sees and what it makes of it, batch by batch, heatmaps included; without a flip test.
+
+        Yields:
+            Crops (B, C, *input_size) in [0, 1], their prediction, and the maps (B, D + 1, D + 1) from normalized crop
+            coordinates to pixels; all on the CPU. One batch is held at a time.
+        """
+        for crops, to_image, _ in self._batches(annotations.images, list(annotations.boxes), annotations.spacing):
+            with torch.inference_mode():
+                prediction = self.model.decode(self.model(crops.to(self.device)))
+            yield crops, prediction.map(Tensor.cpu), to_image
+
     @torch.inference_mode()
     def _forward(self, crops: Tensor, to_image: Tensor) -> tuple[Any, Any, Any]:
         crops = crops.to(self.device)
