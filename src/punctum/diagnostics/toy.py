@@ -33,8 +33,8 @@ __all__ = [
 
 TRUTH = (34, 45)
 
-GAMMAS = tuple(10 ** (power / 2) for power in range(-4, 13))
-"""Step sizes that `best_gamma` tries: 0.01 to a million, two to the decade."""
+GAMMAS = tuple(10 ** (power / 2) for power in range(-2, 11))
+"""Step sizes that `best_gamma` tries: 0.1 to 100 000, two to the decade."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ Free = Literal["heights", "logits", "axes", "features"]
 SIZE: Size = (64, 48)
 SIGMA = 2.0
 BETA = 10.0
-"""Logits per height: exp(-10) of the peak is what a softmax leaves of an empty cell."""
+"""Of the softmax, per height: an empty cell is left exp(-10) of the peak. A head with a beta of its own has that in."""
 
 # The options that say what is minimized; the others say how, or how the map is read off.
 _MINIMIZED = ("loss", "regularizer", "prior", "estimator")
@@ -50,12 +50,17 @@ class Loss:
 
 
 def paper_losses(size: Size = SIZE) -> dict[str, Loss]:
-    """The paper's two: "detection" (Eq. 3), the squares summed over cells, and "integral" (Eq. 4), without a prior.
+    """The paper's two, in its units, so that one gamma serves both: "detection" (Eq. 3) and "regression" (Eq. 4).
 
-    The head's coordinates are normalized, the paper's are cells: of one loss the other is a multiple, per axis.
+    Squares are summed over cells, not averaged. Coordinates are in the head's normalized units, times half the mean
+    side: cells, but for a map that is not square, on which a cell of the shorter side counts a little more.
+
+    Args:
+        size: (H, W).
     """
     detection = Loss("detection", "heatmap", {"sigma": SIGMA, "decoder": "argmax"}, weight=float(math.prod(size)))
-    return {"detection": detection, "integral": Loss("integral", "integral", {"prior": "none"})}
+    regression = Loss("regression", "integral", {"prior": "none", "beta": BETA}, weight=sum(size) / 4)
+    return {"detection": detection, "regression": regression}
 
 
 def losses() -> dict[str, Loss]:
@@ -174,7 +179,8 @@ class FreeMap:
 
     def start(self, heights: Tensor) -> list[Tensor]:
         """From heights (B, H, W)."""
-        maps = heights[:, None] if self.free == "heights" else BETA * heights[:, None]
+        sharpen = 1.0 if self.free == "heights" else BETA / float(getattr(self.head, "beta", 1.0))
+        maps = sharpen * heights[:, None]
         if self.free == "features":
             return [maps]
         if self.free == "axes":
