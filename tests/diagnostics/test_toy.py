@@ -144,14 +144,14 @@ class TestClaims:
             (y, x): float(push[32 * y : 32 * y + 32, 24 * x : 24 * x + 24].sum()) for y in (0, 1) for x in (0, 1)
         }
         assert max(quadrants, key=quadrants.__getitem__) == (1, 1)
-        after = run("regression", "random", 30, kept=[0, 30]).maps
+        after = run("regression", "random", 60, kept=[0, 60]).maps
         for corner, grew in [((63, 47), True), ((0, 0), False)]:
             rows, columns = (
                 (slice(60, 64) if corner[0] else slice(0, 4)),
                 (slice(44, 48) if corner[1] else slice(0, 4)),
             )
             before, then = (float(each[rows, columns].sum()) for each in after)
-            assert (then > 5 * before) if grew else (then < before)
+            assert (then > 5 * before) if grew else (then < before / 3)
         # The coordinate arrives, the map does not: its highest cell is a dozen cells off.
         found = run("regression", "random", 320)
         assert found.arrival() is not None
@@ -244,8 +244,14 @@ class TestEveryHead:
 
     @pytest.mark.parametrize(
         ("name", "wanted"),
-        [("heatmap", "heights"), ("dsnt", "logits"), ("density", "logits"), ("simcc", "axes")]
-        + [("rle", "features"), ("fully_connected", "features")],
+        [
+            ("heatmap", "heights"),
+            ("dsnt", "logits"),
+            ("density", "logits"),
+            ("simcc", "axes"),
+            ("rle", "features"),
+            ("fully_connected", "features"),
+        ],
     )
     def test_what_is_free_is_found_by_trying(self, name, wanted):
         assert free_of(heads.build(name, 1, 1, SMALL), SMALL) == wanted
@@ -299,7 +305,9 @@ class TestTrajectory:
     @staticmethod
     def of(errors: torch.Tensor) -> toy.Trajectory:
         none = torch.zeros(0, 4, 4)
-        return toy.Trajectory("x", START["near"], 1.0, (), none, torch.zeros(len(errors), 2), errors, errors, errors)
+        return toy.Trajectory(
+            "x", START["near"], 1.0, "logits", (), none, torch.zeros(len(errors), 2), errors, errors, errors
+        )
 
     def test_rows_of_a_run_do_not_meet(self):
         starts = toy.cases(size=SMALL, truth=(8, 11))
@@ -331,6 +339,14 @@ class TestTrajectory:
         jumping = toy.descend(PAPER["detection"], [START["far"]], [1.0], updates=6, kept=range(7))[0]
         torch.testing.assert_close(jumping.maps[6], jumping.maps[0])
         assert jumping.arrival() is None
+
+    def test_best_gamma_by_peaks_asks_the_map(self):
+        """Coordinates of a softmax arrive with steps at which its peak never does."""
+        runs = toy.descend(PAPER["regression"], [START["far"]], [0.01, 0.3], 180)
+        by_coords = next(run for run in runs if run.gamma == toy.choose_gamma(runs[:1]))
+        assert by_coords.arrival() is not None
+        assert by_coords.peak_arrival() is None
+        assert toy.choose_gamma(runs, by="peaks") == 0.3
 
     @pytest.mark.parametrize(
         ("options", "message"),

@@ -10,12 +10,24 @@ The paper gives neither gamma, nor the number of updates, nor beta, nor where th
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from punctum import ops
-from punctum.diagnostics.toy_maps import SIGMA, SIZE, FreeMap, Loss, Size, losses, paper_losses, target_at, total
+from punctum.diagnostics.toy_maps import (
+    SIGMA,
+    SIZE,
+    Free,
+    FreeMap,
+    Loss,
+    Size,
+    losses,
+    paper_losses,
+    target_at,
+    total,
+)
 from punctum.registry import check_positive
 
 __all__ = [
@@ -25,11 +37,14 @@ __all__ = [
     "Trajectory",
     "best_gamma",
     "cases",
+    "choose_gamma",
     "descend",
     "factors",
     "losses",
     "paper_losses",
 ]
+
+By = Literal["coords", "peaks"]
 
 TRUTH = (34, 45)
 
@@ -103,6 +118,7 @@ class Trajectory:
 
     Args:
         loss, case, gamma: what was run.
+        free: what of the head was free, as `free_of` says.
         kept: the updates after which the map was kept, ascending.
         maps: (len(kept), H, W), the heatmaps; where the head has none, the softmax of the free map.
         coords: (N + 1, 2), what the head reads off before the first update and after each, in cells.
@@ -114,6 +130,7 @@ class Trajectory:
     loss: str
     case: Case
     gamma: float
+    free: Free
     kept: tuple[int, ...]
     maps: Tensor
     coords: Tensor
@@ -179,24 +196,36 @@ def descend(
     if len(sizes) != 1:
         raise ValueError(f"the starts must be of one size, got {sorted(sizes)}")
     rows = [(case, gamma) for case in starts for gamma in gammas]
-    coords, peaks, values, maps = _run(loss, rows, updates, kept, seed)
+    size: Size = (rows[0][0].heights.shape[0], rows[0][0].heights.shape[1])
+    free_map = FreeMap(loss, size)
+    coords, peaks, values, maps = _run(free_map, rows, updates, kept, seed)
     found = []
     for row, (case, gamma) in enumerate(rows):
         truth = torch.tensor(case.truth, dtype=coords.dtype)
         errors, away = ((places[:, row] - truth).norm(dim=-1) for places in (coords, peaks))
         found.append(
-            Trajectory(loss.label, case, gamma, kept, maps[:, row], coords[:, row], errors, away, values[:, row])
+            Trajectory(
+                loss.label,
+                case,
+                gamma,
+                free_map.free,
+                kept,
+                maps[:, row],
+                coords[:, row],
+                errors,
+                away,
+                values[:, row],
+            )
         )
     return found
 
 
 def _run(
-    loss: Loss, rows: Sequence[tuple[Case, float]], updates: int, kept: Sequence[int], seed: int
+    free: FreeMap, rows: Sequence[tuple[Case, float]], updates: int, kept: Sequence[int], seed: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """All rows at once: coords and peaks (N + 1, R, 2) in cells, losses (N + 1, R), maps (len(kept), R, H, W)."""
     heights = torch.stack([case.heights for case, _ in rows])
-    size: Size = (heights.shape[1], heights.shape[2])
-    free = FreeMap(loss, size)
+    size, loss = free.size, free.loss
     target = target_at(ops.to_normalized(torch.tensor([case.truth for case, _ in rows], dtype=heights.dtype), size))
     gammas = torch.tensor([gamma for _, gamma in rows], dtype=heights.dtype)
     tensors = free.start(heights)
@@ -225,32 +254,39 @@ def _run(
 
 
 def best_gamma(
-    loss: Loss, starts: Sequence[Case], gammas: Sequence[float] = GAMMAS, updates: int = 300, seed: int = 0
+    loss: Loss,
+    starts: Sequence[Case],
+    gammas: Sequence[float] = GAMMAS,
+    updates: int = 300,
+    seed: int = 0,
+    by: By = "coords",
 ) -> float:
     """The step size with which the starts arrive within a cell in the fewest updates, taken together.
 
-    One for all starts, as a training has one for all images. A start that never arrives counts twice the updates,
-    which is what keeps a slow arrival better than none. Of equals the one with the smaller errors on the way.
+    One for all starts, as a training has one for all images. A start that never arrives counts as twice the updates.
+    Of equals the one with the smaller errors on the way.
 
     Args:
         loss, starts, gammas, updates, seed: as `descend` takes them.
+        by: what shall arrive: the coordinate that the head reads off, or the map's highest cell ("peaks").
     Returns:
         One of the gammas.
     Example:
         >>> best_gamma(paper_losses()["detection"], cases(), gammas=[0.1, 0.5, 5.0], updates=4)
         0.5
     """
-    return choose_gamma(descend(loss, starts, gammas, updates, seed=seed))
+    return choose_gamma(descend(loss, starts, gammas, updates, seed=seed), by)
 
 
-def choose_gamma(runs: Sequence[Trajectory]) -> float:
+def choose_gamma(runs: Sequence[Trajectory], by: By = "coords") -> float:
     """`best_gamma` of trajectories that there are already, one for each start and gamma."""
     cost: dict[float, tuple[int, float]] = {}
     for run in runs:
-        arrived, on_the_way = run.arrival(), float(run.errors.nan_to_num(nan=1e6).mean())
+        arrived = run.arrival() if by == "coords" else run.peak_arrival()
+        errors = run.errors if by == "coords" else run.peaks
         before = cost.get(run.gamma, (0, 0.0))
-        updates = 2 * (len(run.errors) - 1) if arrived is None else arrived
-        cost[run.gamma] = (before[0] + updates, before[1] + on_the_way)
+        updates = 2 * (len(errors) - 1) if arrived is None else arrived
+        cost[run.gamma] = (before[0] + updates, before[1] + float(errors.nan_to_num(nan=1e6).mean()))
     return min(cost, key=lambda gamma: cost[gamma])
 
 

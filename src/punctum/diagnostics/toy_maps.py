@@ -19,7 +19,7 @@ Free = Literal["heights", "logits", "axes", "features"]
 SIZE: Size = (64, 48)
 SIGMA = 2.0
 BETA = 10.0
-"""Of the softmax, per height: an empty cell is left exp(-10) of the peak. A head with a beta of its own has that in."""
+"""Of the softmax over heights, a head's own beta included: an empty cell is left exp(-10) of the peak."""
 
 # The options that say what is minimized; the others say how, or how the map is read off.
 _MINIMIZED = ("loss", "regularizer", "prior", "estimator")
@@ -170,7 +170,7 @@ class FreeMap:
     """
 
     def __init__(self, loss: Loss, size: Size) -> None:
-        self.head = loss.build(size)
+        self.loss, self.head = loss, loss.build(size)
         self.free: Free = free_of(self.head, size)
         self.like = self.head(torch.zeros(1, 1, *size, dtype=torch.float64))
         self.size = size
