@@ -48,8 +48,8 @@ By = Literal["coords", "peaks"]
 
 TRUTH = (34, 45)
 
-GAMMAS = tuple(10 ** (power / 2) for power in range(-2, 11))
-"""Step sizes that `best_gamma` tries: 0.1 to 100 000, two to the decade."""
+GAMMAS = tuple(10 ** (power / 2) for power in range(-4, 11))
+"""Step sizes that `best_gamma` tries: 0.01 to 100 000, two to the decade."""
 
 
 @dataclass(frozen=True)
