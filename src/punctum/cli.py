@@ -172,6 +172,19 @@ def _diagnose(args: list[str], console: Console) -> None:
     )
 
 
+def _compare(args: list[str], console: Console) -> None:
+    from punctum.cli_compare import command_line, parse_compare
+
+    request, out, jobs = parse_compare(args)
+    from punctum.compare.run import compare
+
+    try:
+        compare(request, out, jobs=jobs, command=command_line(args), console=console)
+    except KeyboardInterrupt:
+        console.print("\ninterrupted: the same command goes on")
+        raise
+
+
 def _score(args: list[str], console: Console) -> None:
     parser = _parser("score", "Measure anyone's predictions by annotations: files against files, no model needed.")
     parser.add_argument(
@@ -285,6 +298,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "check": (_check, "look at the labels before training on them"),
     "train": (_train, "train a model on annotated images"),
     "evaluate": (_evaluate, "measure a model on annotated images"),
+    "compare": (_compare, "which head suits these images, and how sure that is"),
     "diagnose": (_diagnose, "look inside a model's heatmaps, and what to do about them"),
     "report": (_report, "a page of what was measured, to look at and pass on"),
     "score": (_score, "measure anyone's predictions, from a file"),

@@ -72,6 +72,18 @@ def build(kind: str, classes: Mapping[str, type[T]], name: str, *args: Any, **op
         Traceback (most recent call last):
         ValueError: unknown box 'tupel': did you mean 'tuple'? There are: list, tuple
     """
+    check_names(kind, classes, name, options)
+    return classes[name](*args, **options)
+
+
+def check_names(kind: str, classes: Mapping[str, type], name: str, options: Iterable[str]) -> None:
+    """Raise a ValueError that says what there is, unless there is such a class and it has these options.
+
+    Example:
+        >>> check_names("box", {"list": list}, "list", ["lenght"])
+        Traceback (most recent call last):
+        ValueError: box 'list' has no option 'lenght'. There are: none
+    """
     if name not in classes:
         raise ValueError(f"unknown {kind} {name!r}{_suggest(name, classes)} There are: {', '.join(classes)}")
     known = options_of(classes[name])
@@ -81,7 +93,6 @@ def build(kind: str, classes: Mapping[str, type[T]], name: str, *args: Any, **op
             raise ValueError(
                 f"{kind} {name!r} has no option {option!r}{_suggest(option, known)} There are: {there_are}"
             )
-    return classes[name](*args, **options)
 
 
 def check_choice(option: str, value: object, choices: Iterable[object]) -> None:

@@ -12,27 +12,21 @@ to the same weights on the CPU. A cell that fails leaves its log, and the others
 """
 
 import json
-import os
 import re
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 from rich.console import Console
 
+from punctum.compare.processes import job_count, run_workers
 from punctum.evaluate import Protocol
 from punctum.files import write_text
 from punctum.progress import count
 from punctum.settings import TrainSettings
 
-SOURCE = Path(__file__).parents[2]
+__all__ = ["Cell", "Outcome", "job_count", "run_cells", "slug"]
 
 
 @dataclass(frozen=True)
@@ -125,33 +119,14 @@ def run_cells(
     waiting = [cell for cell in cells if not (folder / cell.name / "result.json").is_file()]
     if len(waiting) < len(cells):
         console.print(f"{len(cells) - len(waiting)} of {len(cells)} cells are done already")
-    jobs = jobs or job_count()
-    processes: list[subprocess.Popen[bytes]] = []
-    with count(console, what, len(waiting)) as advance, _ended(processes), ThreadPoolExecutor(jobs) as pool:
-        started = {}
-        places: SimpleQueue[int] = SimpleQueue()
-        for place in range(jobs):
-            places.put(place)
-        for cell in waiting:
-            started[pool.submit(_run, folder / cell.name, places, processes)] = cell
-        try:
-            for future in as_completed(started):
-                cell, error = started[future], future.result()
-                advance(1)
-                outcomes[cell.name] = _outcome(cell, folder / cell.name, error)
-                console.print(_line(outcomes[cell.name]), highlight=False, markup=False)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            _end(processes)
-            raise
+    by_folder = {folder / cell.name: cell for cell in waiting}
+    with count(console, what, len(waiting)) as advance:
+        for path, error in run_workers("punctum.compare.worker", list(by_folder), jobs):
+            advance(1)
+            outcome = _outcome(by_folder[path], path, error)
+            outcomes[outcome.cell.name] = outcome
+            console.print(_line(outcome), highlight=False, markup=False)
     return [outcomes.get(cell.name) or _outcome(cell, folder / cell.name, "") for cell in cells]
-
-
-def job_count() -> int:
-    """Cells that fit side by side: one a GPU, else one a core."""
-    import torch
-
-    return torch.cuda.device_count() if torch.cuda.is_available() else len(os.sched_getaffinity(0))
 
 
 def _prepare(cell: Cell, folder: Path) -> None:
@@ -182,34 +157,6 @@ def _comparable(values: dict[str, Any], key: str) -> Any:
     return {k: v for k, v in {**plain, **places}.items() if k not in ("out", "hardware")}
 
 
-def _run(folder: Path, places: SimpleQueue[int], processes: list[subprocess.Popen[bytes]]) -> str:
-    """One cell in a process of its own; returns what went wrong, or nothing."""
-    environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-    # The same punctum as this one's, wherever it was imported from.
-    environment["PYTHONPATH"] = os.pathsep.join([str(SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])])
-    place = places.get()
-    environment.setdefault("CUDA_VISIBLE_DEVICES", str(place))
-    with (folder / "log.txt").open("ab") as log:
-        # The child reads its standard input, which ends when this process does, however it ends.
-        command = [sys.executable, "-m", "punctum.compare.worker", str(folder)]
-        with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment
-        ) as process:
-            processes.append(process)
-            code = process.wait()
-            processes.remove(process)
-    places.put(place)
-    if code == 0:
-        return ""
-    how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-    return f"{how}: {_last_line(folder / 'log.txt')}"
-
-
-def _last_line(path: Path) -> str:
-    lines = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return f"{lines[-1].strip() if lines else 'it said nothing'} ({path})"
-
-
 def _outcome(cell: Cell, folder: Path, error: str) -> Outcome:
     path = folder / "result.json"
     result = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
@@ -224,24 +171,3 @@ def _line(outcome: Outcome) -> str:
         f"  {outcome.cell.name}: {error['mean']:.2f} px mean, {error['median']:.2f} median, "
         f"{outcome.result['train_seconds'] / 60:.1f} min"
     )
-
-
-@contextmanager
-def _ended(processes: list[subprocess.Popen[bytes]]) -> Iterator[None]:
-    """No cell outlives the grid."""
-    try:
-        yield
-    finally:
-        _end(processes)
-
-
-def _end(processes: list[subprocess.Popen[bytes]]) -> None:
-    running = [process for process in processes if process.poll() is None]
-    for process in running:
-        process.terminate()
-    deadline = time.monotonic() + 5
-    for process in running:
-        try:
-            process.wait(max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()

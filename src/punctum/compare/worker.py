@@ -4,7 +4,6 @@ import json
 import os
 import resource
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from rich.console import Console
 
 from punctum.compare.cells import Cell
+from punctum.compare.processes import end_with_parent
 from punctum.data import Annotations, read, split
 from punctum.evaluate import evaluate_model
 from punctum.files import write_text
@@ -24,7 +24,7 @@ from punctum.train import train
 
 def main() -> int:
     """Run the cell in the folder that the command line names."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     folder = Path(sys.argv[1])
     console = Console(width=120)
     try:
@@ -78,14 +78,6 @@ def _judged_by(cell: Cell) -> Annotations:
 
 def _device(cell: Cell) -> str | None:
     return "cpu" if cell.settings.hardware.accelerator == "cpu" else None
-
-
-def _end_with_parent() -> None:
-    """The grid holds the other end of standard input: it closes when the grid is gone, even if it was killed."""
-    # Not sys.stdin: a thread that waits in it holds its lock, and Python's own end would stumble over that.
-    while os.read(0, 1024):
-        pass
-    os._exit(3)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from punctum.data.layers import lists_layers, read_layers
 from punctum.data.matrices import is_hdf5, is_matlab
 from punctum.data.mpii import read_mpii_h5, read_mpii_json
 from punctum.data.mpii_mat import read_mpii_mat
+from punctum.data.parts import is_part, part_content, take
 
 
 class Reader(Protocol):
@@ -60,6 +61,8 @@ def _reader(source: Path) -> Reader | None:
     if is_matlab(start):
         return read_mpii_mat
     start = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if is_part(start):
+        return _read_part
     if start[:1] == b"[" and b'"joints_vis"' in start:
         return read_mpii_json
     if start[:1] in (b"{", b"["):
@@ -69,6 +72,12 @@ def _reader(source: Path) -> Reader | None:
     if is_volumes_csv(start.partition(b"\n")[0].decode(errors="replace")):
         return read_volumes_csv
     return None
+
+
+def _read_part(path: Path, images: Path | None, *, labels_only: bool) -> Annotations:
+    content = part_content(path)
+    whole = read(content["part_of"], images or content["images"], labels_only=labels_only)
+    return take(whole, content["names"], path)
 
 
 def _lists_volumes(source: Path) -> bool:

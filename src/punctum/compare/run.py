@@ -1,0 +1,249 @@
+"""`punctum compare`: the way from a request to a result."""
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+import punctum
+from punctum.compare.cells import Cell, job_count, run_cells, slug
+from punctum.compare.cost import measure_costs
+from punctum.compare.plan import (
+    COST_SECONDS,
+    TUNING_RUNS,
+    Load,
+    Speed,
+    cell_seconds,
+    epochs_for,
+    makespan,
+    most_epochs,
+    tuning_epochs,
+)
+from punctum.compare.prepare import Prepared, loads, prepare, speed_settings, tuning_load
+from punctum.compare.request import Request, Variant, cell_name, differences, variant_settings
+from punctum.compare.results import collect
+from punctum.compare.speed import measure_speeds
+from punctum.compare.terminal import print_comparison, print_plan
+from punctum.compare.tuning import tune
+from punctum.files import write_text
+from punctum.report.comparison import comparison_page
+
+RESULT, PLAN = "comparison.json", "plan.json"
+# Of the minutes: the rest is for what no measurement foresees.
+USED = 0.92
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was decided before anything was trained.
+
+    Args:
+        epochs: over the largest training set.
+        steps: of every training but the tuning's, as nearly as whole epochs allow.
+        tuning_epochs: of a trial.
+        cells: epochs of each cell of the grid, by its name.
+        jobs: cells at a time, as was reckoned with.
+        seconds: that everything is expected to take; None: it was not measured.
+        speeds: of each head and stride; empty where the epochs were given.
+        train_pictures, test_pictures: images.
+    """
+
+    epochs: int
+    steps: int
+    tuning_epochs: int
+    cells: dict[str, int]
+    jobs: int
+    seconds: float | None
+    speeds: dict[str, dict[str, float]]
+    train_pictures: int
+    test_pictures: int
+
+
+def compare(
+    request: Request, out: str | Path, *, jobs: int = 0, command: str = "", console: Console | None = None
+) -> dict[str, Any]:
+    """Train the grid and say which head is best, and how sure that is.
+
+    Whatever is done already in `out` is not done again.
+
+    Args:
+        request: what to compare.
+        out: folder of everything.
+        jobs: trainings at a time; 0: one for each core or GPU.
+        command: how it was called, to be kept.
+        console: where to report; None is silent.
+    Returns:
+        What comparison.json holds.
+    Raises:
+        ValueError: the request does not fit the data, or another one was begun in `out`; nothing has been trained.
+        OSError: a file cannot be read or written.
+        RuntimeError: not a single training came to an end.
+    """
+    folder, console, jobs = Path(out), console or Console(quiet=True), jobs or job_count()
+    began = time.monotonic()
+    _check_same(request, folder / PLAN)
+    prepared = prepare(request, folder / "data")
+    plan = _planned(request, prepared, folder, jobs, began, console)
+    ready = prepared.request
+    print_plan(ready, plan, console)
+    tuned: dict[str, dict[str, Any]] = {}
+    if ready.tune:
+        data = {"data": ready.settings.data, "images": ready.settings.images}
+        tuned = tune(ready, data, plan.tuning_epochs, folder / "tuning", jobs, console)
+    cells = grid(prepared, plan, tuned)
+    console.print(f"\n{len(cells)} trainings, {jobs} at a time")
+    outcomes = run_cells(list(cells.values()), folder / "cells", jobs=jobs, console=console)
+    by_cell = dict(zip(cells, outcomes, strict=True))
+    runs = {
+        _stride_name(variant): outcome.folder / "run"
+        for (variant, _), outcome in reversed(by_cell.items())
+        if variant.size == ready.largest and outcome.result is not None
+    }
+    costs = measure_costs(runs, folder / "cost", console)
+    result = {
+        "punctum": punctum.__version__,
+        "command": command,
+        "request": request.to_dict(),
+        "plan": asdict(plan),
+        **collect(ready, by_cell, tuned, {v: costs.get(_stride_name(v)) for v in ready.variants()}),
+    }
+    path = write_text(folder / RESULT, json.dumps(result, indent=1, allow_nan=False) + "\n")
+    print_comparison(result, console)
+    page = _write_page(folder)
+    console.print(
+        f"\nThe comparison is in [bold]{folder}[/bold]: {path.name}, {page}plan.json, cells/", highlight=False
+    )
+    return result
+
+
+def grid(prepared: Prepared, plan: Plan, tuned: dict[str, dict[str, Any]]) -> dict[tuple[Variant, int], Cell]:
+    """The cells by variant and seed: every variant's first seed, then the second one's, so that an interrupted grid
+    can be compared as far as it went."""
+    request = prepared.request
+    cells = {}
+    for seed in request.seed_numbers:
+        for variant in request.variants():
+            name = cell_name(variant, seed)
+            choice = {key: tuned[variant.head][key] for key in ("lr", "schedule")} if tuned else {}
+            settings = variant_settings(request.heads[variant.head], variant, seed, plan.cells[name], choice)
+            tags = {**variant._asdict(), "seed": seed}
+            cells[variant, seed] = Cell(
+                name, settings, prepared.test_path, request.test_images, request.protocol, tags
+            )
+    return cells
+
+
+def _check_same(request: Request, path: Path) -> None:
+    if not path.is_file():
+        return
+    there = json.loads(path.read_text(encoding="utf-8"))["request"]
+    changed = list(differences(request.to_dict(), there))
+    if changed:
+        raise ValueError(
+            f"{path.parent} holds another comparison: {'; '.join(changed[:8])}. Choose another --out, "
+            "or ask for the same"
+        )
+
+
+def _planned(request: Request, prepared: Prepared, folder: Path, jobs: int, began: float, console: Console) -> Plan:
+    """The plan that was made before, or a new one."""
+    path = folder / PLAN
+    if path.is_file():
+        console.print(f"going on with the comparison in {folder}")
+        return Plan(**json.loads(path.read_text(encoding="utf-8"))["plan"])
+    speeds: dict[tuple[str, int | None], Speed] = {}
+    if request.max_epochs is None:
+        speeds = _speeds(prepared.request, folder / "speed", jobs, console)
+    plan = make_plan(prepared, speeds, jobs, time.monotonic() - began)
+    content = {"punctum": punctum.__version__, "request": request.to_dict(), "plan": asdict(plan)}
+    write_text(path, json.dumps(content, indent=1) + "\n")
+    return plan
+
+
+def _speeds(request: Request, folder: Path, jobs: int, console: Console) -> dict[tuple[str, int | None], Speed]:
+    """Of each head and stride; one that cannot be measured counts as the slowest, and will fail by itself."""
+    wanted = speed_settings(request)
+    names = {pair: _stride_name(Variant(*pair, 0)) for pair in wanted}
+    found, errors = measure_speeds({names[pair]: s for pair, s in wanted.items()}, folder, jobs, console)
+    for name, error in errors.items():
+        console.print(f"  speed of {name}: not measured, {error}", markup=False, highlight=False)
+    if not found:
+        raise ValueError(f"no head can be trained: {next(iter(errors.values()))}")
+    slowest = max(found.values(), key=lambda speed: speed.step)
+    return {pair: found.get(name, slowest) for pair, name in names.items()}
+
+
+def make_plan(
+    prepared: Prepared, speeds: dict[tuple[str, int | None], Speed], jobs: int, passed: float = 0.0
+) -> Plan:
+    """Epochs for every cell, from measured speeds or as they were given."""
+    request = prepared.request
+    load, tuning = loads(prepared), tuning_load(prepared)
+    first = load[request.largest, request.seed_numbers[0]]
+
+    def seconds(epochs: int) -> float:
+        return passed + expected_seconds(request, speeds, load, tuning, epochs, jobs)
+
+    if request.max_epochs is not None:
+        epochs = request.max_epochs
+    else:
+        epochs = most_epochs(seconds, (request.budget or 0) * 60 * USED)
+    steps = epochs * first.steps_per_epoch
+    cells = {
+        cell_name(variant, seed): epochs_for(steps, load[variant.size, seed])
+        for variant in request.variants()
+        for seed in request.seed_numbers
+    }
+    return Plan(
+        epochs=epochs,
+        steps=steps,
+        tuning_epochs=tuning_epochs(epochs),
+        cells=cells,
+        jobs=jobs,
+        seconds=seconds(epochs) if speeds else None,
+        speeds={_stride_name(Variant(*pair, 0)): asdict(speed) for pair, speed in speeds.items()},
+        train_pictures=len(set(prepared.train.images)),
+        test_pictures=len(set(prepared.test.images)),
+    )
+
+
+def expected_seconds(
+    request: Request,
+    speeds: dict[tuple[str, int | None], Speed],
+    load: dict[tuple[int, int], Load],
+    tuning: Load,
+    epochs: int,
+    jobs: int,
+) -> float:
+    """Of tuning, grid and cost, with so many epochs over the largest training set."""
+    steps = epochs * load[request.largest, request.seed_numbers[0]].steps_per_epoch
+    cells = [
+        cell_seconds(
+            speeds[variant.head, variant.stride],
+            load[variant.size, seed],
+            epochs_for(steps, load[variant.size, seed]),
+        )
+        for seed in request.seed_numbers
+        for variant in request.variants()
+    ]
+    total = makespan(cells, jobs)
+    if request.tune:
+        stride = request.tuning_stride if request.strides else None
+        trials = [cell_seconds(speeds[head, stride], tuning, tuning_epochs(epochs)) for head in request.heads]
+        total += makespan(trials * (TUNING_RUNS - 2), jobs) + 2 * makespan(trials, jobs)
+    return total + sum(speed.start + COST_SECONDS for speed in speeds.values())
+
+
+def _stride_name(variant: Variant) -> str:
+    return slug(variant.head) + ("" if variant.stride is None else f"-stride{variant.stride}")
+
+
+def _write_page(folder: Path) -> str:
+    """The report, where punctum can write pages."""
+    from punctum.report.page import write_page
+
+    write_page(folder / "report.html", comparison_page(folder))
+    return "report.html, "
