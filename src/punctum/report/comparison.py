@@ -88,18 +88,14 @@ def _recommendation(result: Mapping[str, Any]) -> list[Block]:
 
 def _heads_table(result: Mapping[str, Any], group: Mapping[str, Any]) -> Table:
     scale, unit = _scale(result)
-    better = "high" if result["metric"]["higher_is_better"] else "low"
     told = {row["title"]: "yes" if row["told_apart"] else "no" for row in group["against_best"]}
-    thresholds = list(result["variants"][0]["pck"])
     rows: list[Sequence[Cell]] = [
         [
             entry["title"],
             scale * entry["value"],
             _between(entry["interval_95"], scale),
             told.get(entry["title"], "best"),
-            entry["epe_px_median"],
-            *(100 * entry["pck"][t] if entry["pck"][t] is not None else None for t in thresholds),
-            *_cost_cells(entry["cost"]),
+            None if entry["cost"] is None else entry["cost"]["picture_ms"],
             entry["train_minutes"],
             len(entry["seeds"]),
         ]
@@ -107,19 +103,58 @@ def _heads_table(result: Mapping[str, Any], group: Mapping[str, Any]) -> Table:
     ]
     columns = [
         Column("head"),
-        Column(unit, ".2f", better),  # type: ignore[arg-type]
+        Column(unit, ".2f", "high" if result["metric"]["higher_is_better"] else "low"),
         Column("95 % interval"),
         Column("told from the best"),
-        Column("median, px", ".2f", "low"),
-        *(Column(f"PCK@{t}, %", ".1f", "high") for t in thresholds),
         Column("ms a picture", ".1f", "low"),
-        Column("ms a picture, 32 at once", ".1f", "low"),
-        Column("MiB a training step", ".0f", "low"),
-        Column("parameters, million", ".2f", "low"),
         Column("minutes of training", ".1f"),
         Column("seeds"),
     ]
     return Table(columns, rows, f"Trained on {_images(group['train_images'])}; means over seeds.")
+
+
+def _figures_table(entries: Sequence[Mapping[str, Any]]) -> Table:
+    """The usual metrics beside each other, whichever one decides."""
+    thresholds = list(entries[0]["pck"])
+    rows: list[Sequence[Cell]] = [
+        [
+            entry["title"],
+            entry["epe_px_median"],
+            entry["epe_px_mean"],
+            _times(entry["nme"], 100),
+            *(_times(entry["pck"][threshold], 100) for threshold in thresholds),
+        ]
+        for entry in entries
+    ]
+    columns = [
+        Column("head"),
+        Column("median, px", ".2f", "low"),
+        Column("mean, px", ".2f", "low"),
+        Column("nme, %", ".2f", "low"),
+        *(Column(f"PCK@{threshold}, %", ".1f", "high") for threshold in thresholds),
+    ]
+    return Table(columns, rows, "Means over seeds.")
+
+
+def _cost_table(entries: Sequence[Mapping[str, Any]]) -> Table:
+    rows: list[Sequence[Cell]] = [
+        [
+            entry["title"],
+            entry["cost"]["picture_ms"],
+            entry["cost"]["batch_picture_ms"],
+            entry["cost"]["step_mib"],
+            entry["cost"]["parameters"] / 1e6,
+        ]
+        for entry in entries
+    ]
+    columns = [
+        Column("head"),
+        Column("ms a picture", ".1f", "low"),
+        Column("ms a picture, 32 at once", ".1f", "low"),
+        Column("MiB a training step", ".0f", "low"),
+        Column("parameters, million", ".2f", "low"),
+    ]
+    return Table(columns, rows, "Medians; forward pass and decoding.")
 
 
 def _images(size: int) -> str:
@@ -128,12 +163,6 @@ def _images(size: int) -> str:
 
 def _between(ends: Sequence[float] | None, scale: float) -> str | None:
     return None if ends is None else f"{scale * ends[0]:.2f} to {scale * ends[1]:.2f}"
-
-
-def _cost_cells(cost: Mapping[str, Any] | None) -> list[float | None]:
-    if cost is None:
-        return [None] * 4
-    return [cost["picture_ms"], cost["batch_picture_ms"], cost["step_mib"], cost["parameters"] / 1e6]
 
 
 def _differences(result: Mapping[str, Any]) -> list[Block]:
@@ -184,6 +213,7 @@ def _accuracy_and_time(result: Mapping[str, Any]) -> list[Block]:
             f"both faster and better than those on the line: {front}.",
             f"Scatter of {unit} against milliseconds a picture; the Pareto front is {front}.",
         ),
+        _cost_table(measured),
         Text(f"Memory is {memory}."),
     ]
 
@@ -217,7 +247,8 @@ def _errors(result: Mapping[str, Any]) -> list[Block]:
             "Share of test points with an error up to x, over all seeds. Curves that cross belong to heads of which "
             "one is finer and the other steadier.",
             f"Distribution of the {unit} by head.",
-        )
+        ),
+        _figures_table(entries),
     ]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure as Drawing
 
-from punctum.report.charts import ACCENT, FONT, INK, MUTED, SECOND, legend, line_style, new_axes, plain
+from punctum.report.charts import ACCENT, FONT, INK, MUTED, SECOND, legend, line_style, log_axis, new_axes, plain
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -130,9 +130,9 @@ def distribution(entries: Rows, xlabel: str) -> Drawing:
         axes.plot(errors, shares, label=plain(entry["title"]), **line_style(i))
     lowest = [e for entry in entries for e in entry["error_quantiles"][5:] if e > 0]
     highest = [entry["error_quantiles"][-2] for entry in entries if len(entry["error_quantiles"]) > 1]
-    axes.set_xscale("log")
-    if lowest and max(highest) > min(lowest):
+    if lowest and highest and max(highest) > min(lowest):
         axes.set_xlim(min(lowest), max(highest))
+    log_axis(axes, "x")
     axes.set_ylim(0, 1.01)
     legend(axes, loc="best")
     return drawing
