@@ -82,7 +82,7 @@ def _sentences(
     elif not equal:
         said.append(f"It has the {_lowest(metric)}, and every other one can be told from it.")
     elif title == best["title"]:
-        said.append(f"It has the {_lowest(metric)}; {_same(equal, title)}, and no cheaper.")
+        said.append(f"It has the {_lowest(metric)}; {_same(equal, title)}, and cost no less.")
     else:
         row = next(row for row in group["against_best"] if row["title"] == title)
         said.append(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from punctum.report.blocks import Block, Cell, Code, Column, Fact, Facts, Figure, Page, Section, Table, Text
-from punctum.report.comparison_charts import curve, distribution, forest, pareto
+from punctum.report.charts import bands, error_cdf, fixed_ticks, forest, scatter
 
 NAME = "comparison.json"
 
@@ -88,18 +88,14 @@ def _recommendation(result: Mapping[str, Any]) -> list[Block]:
 
 def _heads_table(result: Mapping[str, Any], group: Mapping[str, Any]) -> Table:
     scale, unit = _scale(result)
-    better = "high" if result["metric"]["higher_is_better"] else "low"
     told = {row["title"]: "yes" if row["told_apart"] else "no" for row in group["against_best"]}
-    thresholds = list(result["variants"][0]["pck"])
     rows: list[Sequence[Cell]] = [
         [
             entry["title"],
             scale * entry["value"],
             _between(entry["interval_95"], scale),
             told.get(entry["title"], "best"),
-            entry["epe_px_median"],
-            *(100 * entry["pck"][t] if entry["pck"][t] is not None else None for t in thresholds),
-            *_cost_cells(entry["cost"]),
+            None if entry["cost"] is None else entry["cost"]["picture_ms"],
             entry["train_minutes"],
             len(entry["seeds"]),
         ]
@@ -107,19 +103,58 @@ def _heads_table(result: Mapping[str, Any], group: Mapping[str, Any]) -> Table:
     ]
     columns = [
         Column("head"),
-        Column(unit, ".2f", better),  # type: ignore[arg-type]
+        Column(unit, ".2f", "high" if result["metric"]["higher_is_better"] else "low"),
         Column("95 % interval"),
         Column("told from the best"),
-        Column("median, px", ".2f", "low"),
-        *(Column(f"PCK@{t}, %", ".1f", "high") for t in thresholds),
         Column("ms a picture", ".1f", "low"),
-        Column("ms a picture, 32 at once", ".1f", "low"),
-        Column("MiB a training step", ".0f", "low"),
-        Column("parameters, million", ".2f", "low"),
         Column("minutes of training", ".1f"),
         Column("seeds"),
     ]
     return Table(columns, rows, f"Trained on {_images(group['train_images'])}; means over seeds.")
+
+
+def _figures_table(entries: Sequence[Mapping[str, Any]]) -> Table:
+    """The usual metrics beside each other, whichever one decides."""
+    thresholds = list(entries[0]["pck"])
+    rows: list[Sequence[Cell]] = [
+        [
+            entry["title"],
+            entry["epe_px_median"],
+            entry["epe_px_mean"],
+            _times(entry["nme"], 100),
+            *(_times(entry["pck"][threshold], 100) for threshold in thresholds),
+        ]
+        for entry in entries
+    ]
+    columns = [
+        Column("head"),
+        Column("median, px", ".2f", "low"),
+        Column("mean, px", ".2f", "low"),
+        Column("nme, %", ".2f", "low"),
+        *(Column(f"PCK@{threshold}, %", ".1f", "high") for threshold in thresholds),
+    ]
+    return Table(columns, rows, "Means over seeds.")
+
+
+def _cost_table(entries: Sequence[Mapping[str, Any]]) -> Table:
+    rows: list[Sequence[Cell]] = [
+        [
+            entry["title"],
+            entry["cost"]["picture_ms"],
+            entry["cost"]["batch_picture_ms"],
+            entry["cost"]["step_mib"],
+            entry["cost"]["parameters"] / 1e6,
+        ]
+        for entry in entries
+    ]
+    columns = [
+        Column("head"),
+        Column("ms a picture", ".1f", "low"),
+        Column("ms a picture, 32 at once", ".1f", "low"),
+        Column("MiB a training step", ".0f", "low"),
+        Column("parameters, million", ".2f", "low"),
+    ]
+    return Table(columns, rows, "Medians; forward pass and decoding.")
 
 
 def _images(size: int) -> str:
@@ -130,37 +165,40 @@ def _between(ends: Sequence[float] | None, scale: float) -> str | None:
     return None if ends is None else f"{scale * ends[0]:.2f} to {scale * ends[1]:.2f}"
 
 
-def _cost_cells(cost: Mapping[str, Any] | None) -> list[float | None]:
-    if cost is None:
-        return [None] * 4
-    return [cost["picture_ms"], cost["batch_picture_ms"], cost["step_mib"], cost["parameters"] / 1e6]
-
-
 def _differences(result: Mapping[str, Any]) -> list[Block]:
-    scale, unit = _scale(result)
-    blocks: list[Block] = []
-    for group in reversed(result["groups"]):
-        rows = [row for row in group["against_best"] if row["interval"] is not None]
-        if rows:
-            equal = [row["title"] for row in rows if not row["told_apart"]]
-            said = f"Not told from it: {', '.join(equal)}." if equal else "All can be told from it."
-            blocks.append(
-                Figure(
-                    forest(rows, scale, f"{unit}, minus that of {group['best']}"),
-                    f"Trained on {_images(group['train_images'])}: how far each is from {group['best']}, the best. "
-                    f"An interval that reaches 0 (hollow) says that the two cannot be told apart. {said}",
-                    f"Forest plot of differences from {group['best']}. {said}",
-                )
-            )
-    if not blocks:
-        blocks.append(Text("There is nothing to compare with."))
+    figures = [_forest(result, group) for group in reversed(result["groups"])]
+    blocks: list[Block] = [figure for figure in figures if figure is not None]
     return [
-        *blocks,
+        *(blocks or [Text("There is nothing to compare with.")]),
         Text(
             "Intervals cover other images and other seeds; together they hold all the true differences in 95 % of "
             "comparisons. Images are paired: what makes one hard for all heads is not in them."
         ),
     ]
+
+
+def _forest(result: Mapping[str, Any], group: Mapping[str, Any]) -> Figure | None:
+    scale, unit = _scale(result)
+    rows = [row for row in group["against_best"] if row["interval"] is not None]
+    if not rows:
+        return None
+    equal = [row["title"] for row in rows if not row["told_apart"]]
+    said = f"Not told from it: {', '.join(equal)}." if equal else "All can be told from it."
+    drawing = forest(
+        [row["title"] for row in rows],
+        [scale * row["difference"] for row in rows],
+        [scale * row["interval"][0] for row in rows],
+        [scale * row["interval"][1] for row in rows],
+        xlabel=f"{unit}, minus that of {group['best']}",
+        reference=0,
+        emphasized=[i for i, row in enumerate(rows) if row["told_apart"]],
+    )
+    return Figure(
+        drawing,
+        f"Trained on {_images(group['train_images'])}: how far each is from {group['best']}, the best. An interval that "
+        f"reaches 0 (blue) says that the two cannot be told apart. {said}",
+        f"Forest plot of differences from {group['best']}. {said}",
+    )
 
 
 def _accuracy_and_time(result: Mapping[str, Any]) -> list[Block]:
@@ -179,33 +217,56 @@ def _accuracy_and_time(result: Mapping[str, Any]) -> list[Block]:
     )
     return [
         Figure(
-            pareto(measured, result["pareto"], scale, unit),
-            f"Error against time for one picture ({cost['device']}{threads}, forward pass and decoding). None is "
-            f"both faster and better than those on the line: {front}.",
+            scatter(
+                [entry["cost"]["picture_ms"] for entry in measured],
+                [scale * entry["value"] for entry in measured],
+                [entry["title"] for entry in measured],
+                xlabel="time for a picture, ms",
+                ylabel=unit,
+                front=[i for i, entry in enumerate(measured) if entry["title"] in result["pareto"]],
+            ),
+            f"{unit} against time for one picture ({cost['device']}{threads}, forward pass and decoding). None is both "
+            f"faster and better than those on the line: {front}.",
             f"Scatter of {unit} against milliseconds a picture; the Pareto front is {front}.",
         ),
+        _cost_table(measured),
         Text(f"Memory is {memory}."),
     ]
 
 
 def _curves(result: Mapping[str, Any]) -> list[Section]:
-    scale, unit = _scale(result)
+    """By output stride at the largest training set, and by training set, where several were asked for."""
+    largest = result["groups"][-1]["train_images"]
+    at_largest = [entry for entry in result["variants"] if entry["train_images"] == largest]
     sections = []
-    for key, name in (("output_stride", "output stride"), ("train_images", "training images")):
-        asked = {entry[key] for entry in result["variants"]}
-        if len(asked) < 2:
-            continue
-        largest = result["groups"][-1]["train_images"]
-        chosen = [e for e in result["variants"] if key == "train_images" or e["train_images"] == largest]
-        total = result["plan"]["train_pictures"]
-        drawing = curve(chosen, key, scale, name, unit, total)
-        sections.append(
-            Section(
-                f"By {name}",
-                [Figure(drawing, f"Mean and 95 % interval by {name}.", f"Curves of {unit} by {name}, one per head.")],
-            )
-        )
+    for key, name, entries, label in (
+        ("output_stride", "output stride", at_largest, "head"),
+        ("train_images", "training images", result["variants"], "title"),
+    ):
+        if len({entry[key] for entry in result["variants"]}) > 1:
+            sections.append(Section(f"By {name}", [_curve(result, key, name, entries, label)]))
     return sections
+
+
+def _curve(
+    result: Mapping[str, Any], key: str, name: str, entries: Sequence[Mapping[str, Any]], label: str
+) -> Figure:
+    scale, unit = _scale(result)
+    total = result["plan"]["train_pictures"]
+    lines: dict[str, list[Mapping[str, Any]]] = {}
+    for entry in sorted(entries, key=lambda entry: entry[key] or total):
+        lines.setdefault(entry[label], []).append(entry)
+    curves = {}
+    for i, (title, points) in enumerate(lines.items()):
+        # A little aside, so that intervals do not hide each other.
+        places = [(entry[key] or total) * 1.015 ** (i - (len(lines) - 1) / 2) for entry in points]
+        values = [scale * entry["value"] for entry in points]
+        ends = [entry["interval_95"] or [entry["value"]] * 2 for entry in points]
+        curves[title] = (places, values, [scale * low for low, _ in ends], [scale * high for _, high in ends])
+    drawing = bands([], curves, xlabel=name, ylabel=unit)
+    drawing.axes[0].set_xscale("log")
+    fixed_ticks(drawing.axes[0], "x", sorted({entry[key] or total for entry in entries}))
+    return Figure(drawing, f"Mean and 95 % interval by {name}.", f"Curves of {unit} by {name}, one per head.")
 
 
 def _errors(result: Mapping[str, Any]) -> list[Block]:
@@ -213,11 +274,12 @@ def _errors(result: Mapping[str, Any]) -> list[Block]:
     unit = "error, px" if result["metric"]["name"] == "epe" else f"error / {result['metric']['normalizer']}"
     return [
         Figure(
-            distribution(entries, unit),
+            error_cdf({entry["title"]: entry["error_quantiles"] for entry in entries}, xlabel=unit, log=True),
             "Share of test points with an error up to x, over all seeds. Curves that cross belong to heads of which "
             "one is finer and the other steadier.",
             f"Distribution of the {unit} by head.",
-        )
+        ),
+        _figures_table(entries),
     ]
 
 
