@@ -8,12 +8,11 @@ from pathlib import Path
 
 from punctum.cli_train import parse_train
 from punctum.cli_words import aliased, underscored, value_of
-from punctum.compare.request import Request
+from punctum.compare.request import BUDGET, Request
 from punctum.compare.specs import DEFAULT_HEADS, HeadSpec, check_values, numbers, parse_heads
 from punctum.evaluate import Protocol
 from punctum.settings import TrainSettings
 
-BUDGET = 45.0
 # What train would take, but what the grid decides here.
 REFUSED = {
     "--head.name": "heads are named by --heads NAME:option=value,...",

@@ -20,7 +20,7 @@ from typing import Any
 
 from rich.console import Console
 
-from punctum.compare.processes import job_count, run_workers
+from punctum.compare.processes import alone, job_count, run_workers
 from punctum.evaluate import Protocol
 from punctum.files import write_text
 from punctum.progress import count
@@ -106,13 +106,19 @@ def run_cells(
         console: where to report.
         what: a word for the progress bar.
     Raises:
-        ValueError: two cells share a name, or a folder holds a cell of that name with other settings.
+        ValueError: two cells share a name, a folder holds a cell of that name with other settings, or another process
+            is at work on the grid.
         OSError: a folder cannot be written.
     """
     folder, console = Path(folder), console or Console(quiet=True)
     cells = [replace(c, settings=replace(c.settings, out=str(folder / c.name / "run"))) for c in cells]
     if len({cell.name for cell in cells}) < len(cells):
         raise ValueError("two cells of the grid have the same name")
+    with alone(folder):
+        return _run_waiting(cells, folder, jobs, console, what)
+
+
+def _run_waiting(cells: list[Cell], folder: Path, jobs: int, console: Console, what: str) -> list[Outcome]:
     for cell in cells:
         _prepare(cell, folder / cell.name)
     outcomes: dict[str, Outcome] = {}

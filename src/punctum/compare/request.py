@@ -9,6 +9,9 @@ from punctum.compare.cells import slug
 from punctum.evaluate import Protocol
 from punctum.settings import TrainSettings
 
+# Minutes for everything where nothing is said: the patience of a first look, not of a verdict.
+BUDGET = 20.0
+
 
 class Variant(NamedTuple):
     """A head at an output stride (None: the backbone's own), trained on so many images (0: all)."""
@@ -46,7 +49,7 @@ class Request:
     seeds: int = 3
     strides: tuple[int, ...] = ()
     sizes: tuple[int, ...] = (0,)
-    budget: float | None = 45.0
+    budget: float | None = BUDGET
     max_epochs: int | None = None
     tune: bool = True
     metric: str = "nme"

@@ -23,6 +23,7 @@ from punctum.compare.plan import (
     tuning_epochs,
 )
 from punctum.compare.prepare import Prepared, loads, prepare, speed_settings, tuning_load
+from punctum.compare.processes import alone
 from punctum.compare.request import Request, Variant, cell_name, differences, variant_settings
 from punctum.compare.results import collect
 from punctum.compare.speed import measure_speeds
@@ -83,6 +84,11 @@ def compare(
         RuntimeError: not a single training came to an end.
     """
     folder, console, jobs = Path(out), console or Console(quiet=True), jobs or job_count()
+    with alone(folder):
+        return _compare(request, folder, jobs, command, console)
+
+
+def _compare(request: Request, folder: Path, jobs: int, command: str, console: Console) -> dict[str, Any]:
     began = time.monotonic()
     _check_same(request, folder / PLAN)
     prepared = prepare(request, folder / "data")

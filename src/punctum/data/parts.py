@@ -1,6 +1,6 @@
 """A part of the images of an annotation file, as a file of its own: any format's, since it only names them.
 
-    {"part_of": "/data/train.json", "images": null, "names": ["a.jpg", "b.jpg"]}
+{"part_of": "/data/train.json", "images": null, "names": ["a.jpg", "b.jpg"]}
 """
 
 import json
