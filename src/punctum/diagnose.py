@@ -72,6 +72,8 @@ def diagnose(
             "diagnose looks at points in images and volumes; layers in scans it cannot draw or split yet"
         )
     check_kind_and_names(model, annotations)
+    if by is not None:
+        difficulty(annotations, by)  # Unknown words are refused before anything is computed.
     notes = list(inspect(annotations, Predictor(model, "cpu").crop.intensity).notes)
     predictor = Predictor(model, device, batch_size)
     measured, normalized, cell = _measure(predictor, annotations, console)
