@@ -136,7 +136,7 @@ def diagnosis_of(
         worst={share: _worst(per_keypoint, share) for share in ("flat", "two")},
         stride=stride,
     )
-    return {
+    plain: dict[str, Any] = {
         "n": summary["n"],
         "n_instances": len(annotations),
         "heatmap_size": list(measured.size),
@@ -149,6 +149,8 @@ def diagnosis_of(
         "sigma_histogram": _histogram(measured, levels),
         "findings": [asdict(finding) for finding in find(case)],
     }
+    # As JSON gives it back: tuples are lists.
+    return json.loads(json.dumps(plain, allow_nan=False))
 
 
 def head_options(model: KeypointModel) -> dict[str, Any]:
