@@ -32,20 +32,20 @@ def make_report(work: Path) -> Path:
     """Train on scenes, evaluate on others, and return the report."""
     run, test = work / "runs" / "scenes", work / "data" / "test.json"
     if not (run / "model").is_dir():
-        data = write_scenes(work / "data", 900, seed=0, split="train")
-        write_scenes(work / "data", 200, seed=1, split="test")
+        data = write_scenes(work / "data", 700, seed=0, size=96, split="train")
+        write_scenes(work / "data", 200, seed=1, size=96, split="test")
         settings = TrainSettings(
             data=str(data),
             out=str(run),
             val_fraction=0.05,
             head={"name": "heatmap"},
             backbone={"name": "resnet18", "width": 0.25},
-            crop=CropSettings(region="image"),
+            crop=CropSettings((96, 96), region="image"),
             augmentation=Augmentation(rotation=0.0, scale=0.0, colour=0.2),
             optimizer=OptimizerSettings(lr=4e-3),
             hardware=HardwareSettings(workers=0, accelerator="cpu"),
             batch_size=16,
-            max_epochs=16,
+            max_epochs=12,
         )
         train(settings, console=Console())
     evaluate(run, test, report=True, console=Console())

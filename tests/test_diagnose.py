@@ -1,5 +1,6 @@
 """`punctum diagnose` from a trained run to a folder with figures, pictures and a page."""
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 from rich.console import Console
 
+import punctum.diagnose
 from punctum import cli
 from punctum.data import read
 from punctum.data.synthetic_volumes import write_volumes
@@ -20,6 +22,7 @@ from punctum.diagnostics.places import true_places
 from punctum.predict import Predictor, load_model
 from punctum.report.blocks import Facts, Figure, Gallery, Table, Text
 from punctum.report.diagnosis import diagnosis_page
+from punctum.terminal_diagnosis import print_diagnosis
 
 
 @pytest.fixture(scope="module")
@@ -74,21 +77,35 @@ def test_its_folder_and_page(diagnosed: tuple[Path, dict[str, Any]]) -> None:
     assert len(told) == max(1, len(result["findings"]))
 
 
-def test_the_command_line(trained: Path, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["diagnose", str(trained), str(scenes / "test.json"), "--out", str(tmp_path / "out"), "--by", "size"]
-    assert cli.main(words) == 0
-    shown = capsys.readouterr().out
-    assert "easy, by size" in shown
-    assert "best sigma" in shown.replace("\n", " ") or "sigma" in shown
-    assert (tmp_path / "out" / "diagnosis.json").is_file()
-    assert cli.main([*words[:-1], "mood"]) == 1
-    assert "unknown criterion 'mood'" in capsys.readouterr().err
+def test_the_terminal(diagnosed: tuple[Path, dict[str, Any]]) -> None:
+    for findings, word in (
+        ([], "no findings"),
+        ([{"name": "flat maps", "advice": "train longer"}], "1. flat maps: train"),
+    ):
+        console = Console(record=True, width=140, file=io.StringIO())
+        print_diagnosis({**diagnosed[1], "findings": findings}, console)
+        shown = console.export_text()
+        assert word in shown
+        assert "far, by error" in shown
+        assert f"{diagnosed[1]['n']} points" in shown
+
+
+def test_the_command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    called: list[Any] = []
+    monkeypatch.setattr(punctum.diagnose, "diagnose", lambda *args, **options: called.append((args, options)))
+    assert cli.main(["diagnose", "runs/first", "test.json", "--by", "size", "--batch-size", "4"]) == 0
+    (args, options) = called[0]
+    assert args == ("runs/first", "test.json")
+    assert (options["by"], options["batch_size"], options["out"]) == ("size", 4, None)
+
+
+def test_an_unknown_criterion_is_refused_first(trained: Path, scenes: Path) -> None:
+    with pytest.raises(ValueError, match="unknown criterion 'mood'"):
+        diagnose(trained, scenes / "test.json", by="mood")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("head", ["fully_connected", "rle"])
-def test_heads_without_heatmaps_are_refused(
-    head: str, trained: Path, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_heads_without_heatmaps_are_refused(head: str, trained: Path, scenes: Path, tmp_path: Path) -> None:
     from punctum import model
 
     config = replace(load_model(trained).config, head={"name": head})
@@ -101,7 +118,7 @@ def test_volumes_are_looked_into(tmp_path: Path) -> None:
     from punctum.cli_train import parse_train
     from punctum.train import train
 
-    data = write_volumes(tmp_path / "data", 6, seed=0)
+    data = write_volumes(tmp_path / "data", 3, seed=0)
     words = [
         str(data),
         "--out",
@@ -138,7 +155,7 @@ def test_the_gallery_takes_each_instance_once() -> None:
     class Table:
         error = np.array([[5.0], [1.0], [np.nan], [3.0], [2.0], [4.0], [6.0], [2.5]])
 
-    assert chosen(Table()) == {"best": [1, 4], "median": [3, 5], "worst": [6, 0]}  # type: ignore[arg-type]
+    assert chosen(Table()) == {"best": [1, 4], "median": [7, 3], "worst": [6, 0]}  # type: ignore[arg-type]
     Table.error = Table.error[:3]
     assert chosen(Table()) == {"best": [1, 0], "median": [], "worst": []}  # type: ignore[arg-type]
 
@@ -158,11 +175,3 @@ def test_broken_folders_are_told(tmp_path: Path) -> None:
     (tmp_path / "diagnosis.json").write_text('{"n": 1}')
     with pytest.raises(ValueError, match="is not what"):
         diagnosis_page(tmp_path)
-
-
-def test_the_terminal_says_so_when_there_is_nothing_to_say(diagnosed: tuple[Path, dict[str, Any]]) -> None:
-    from punctum.terminal_diagnosis import print_diagnosis
-
-    console = Console(record=True, width=120, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115
-    print_diagnosis({**diagnosed[1], "findings": []}, console)
-    assert "no findings" in console.export_text()

@@ -13,6 +13,7 @@ import pytest
 
 import punctum.check
 import punctum.demo
+import punctum.diagnose
 import punctum.evaluate
 import punctum.info
 import punctum.predict_files
@@ -111,6 +112,7 @@ def test_commands_of_the_page_parse(
         (punctum.check, "check"),
         (punctum.train, "train"),
         (punctum.evaluate, "evaluate"),
+        (punctum.diagnose, "diagnose"),
         (punctum.score, "score"),
         (punctum.predict_files, "predict_files"),
         (punctum.sigmas, "estimate"),

@@ -72,6 +72,8 @@ def diagnose(
             "diagnose looks at points in images and volumes; layers in scans it cannot draw or split yet"
         )
     check_kind_and_names(model, annotations)
+    if by is not None:
+        difficulty(annotations, by)  # Unknown words are refused before anything is computed.
     notes = list(inspect(annotations, Predictor(model, "cpu").crop.intensity).notes)
     predictor = Predictor(model, device, batch_size)
     measured, normalized, cell = _measure(predictor, annotations, console)
@@ -134,7 +136,7 @@ def diagnosis_of(
         worst={share: _worst(per_keypoint, share) for share in ("flat", "two")},
         stride=stride,
     )
-    return {
+    plain: dict[str, Any] = {
         "n": summary["n"],
         "n_instances": len(annotations),
         "heatmap_size": list(measured.size),
@@ -147,6 +149,8 @@ def diagnosis_of(
         "sigma_histogram": _histogram(measured, levels),
         "findings": [asdict(finding) for finding in find(case)],
     }
+    # As JSON gives it back: tuples are lists.
+    return json.loads(json.dumps(plain, allow_nan=False))
 
 
 def head_options(model: KeypointModel) -> dict[str, Any]:

@@ -220,6 +220,13 @@ def test_a_printed_table_is_whole(browser: Any, files: dict[str, Path]) -> None:
         assert not page.locator(".tools, nav").first.is_visible()
 
 
+def test_paper_is_wide_enough(browser: Any, files: dict[str, Path]) -> None:
+    """A4 less its margins at 96 dpi; a wide table of short columns fits, one of 24 columns need not."""
+    with opened(browser, files["run"], {"width": 680, "height": 1000}) as page:
+        page.emulate_media(media="print")
+        assert page.evaluate("document.documentElement.scrollWidth") == 680
+
+
 def test_without_scripts_everything_can_be_read(browser: Any, files: dict[str, Path]) -> None:
     with opened(browser, files["table"], java_script_enabled=False) as page:
         assert page.locator("tbody tr").first.is_visible()

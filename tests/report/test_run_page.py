@@ -171,7 +171,7 @@ def test_a_prediction_is_drawn_where_it_is(tmp_path: Path) -> None:
     blue = (drawn[..., 2] - drawn[..., 0] > 60).nonzero()
     assert np.abs(np.mean(blue[1]) - x) < 2
     assert np.abs(np.mean(blue[0]) - y) < 2
-    assert gallery.pictures[0].caption.endswith("24.00 px (75.0% of the length)")
+    assert gallery.pictures[0].caption.endswith("24.00 px, NME 75.0%")
 
 
 @pytest.mark.parametrize("spread", [4.0, None])
@@ -182,6 +182,16 @@ def test_odd_evaluations_have_a_page(tmp_path: Path, spread: float | None) -> No
     Evaluation(**{**vars(evaluation), **nothing}).save(tmp_path)
     page = run_page(tmp_path)
     assert write_page(tmp_path / "report.html", page).stat().st_size > 10_000
+
+
+def test_predictions_that_are_no_numbers_are_told(tmp_path: Path) -> None:
+    evaluation = write_evaluation(tmp_path)
+    wild = evaluation.keypoints.copy()
+    wild[1], wild[2, 0] = np.inf, 1e90
+    Evaluation(**{**vars(evaluation), "keypoints": wild}).save(tmp_path)
+    write_page(tmp_path / "report.html", run_page(tmp_path))
+    Evaluation(**{**vars(evaluation), "keypoints": np.full_like(wild, np.nan)}).save(tmp_path)
+    assert "No labelled point has a prediction that is a number" in texts(run_page(tmp_path))
 
 
 def test_without_the_points_the_numbers_stand(tmp_path: Path) -> None:

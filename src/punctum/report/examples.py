@@ -60,7 +60,8 @@ def shown_things(evaluation: Evaluation) -> list[Shown]:
     errors = evaluation.errors
     groups = [np.array([i]) for i in range(len(errors))]
     if evaluation.keypoints.shape[-1] == 1:
-        groups = [np.flatnonzero(evaluation.images == image) for image in dict.fromkeys(evaluation.images.tolist())]
+        _, scan = np.unique(evaluation.images, return_inverse=True)
+        groups = np.split(np.argsort(scan, kind="stable"), np.cumsum(np.bincount(scan))[:-1])
     things = []
     for rows in groups:
         seen = errors[rows]
@@ -119,7 +120,7 @@ def _picture(drawn: Pixels, evaluation: Evaluation, thing: Shown, kind: str, uni
     named = name if len(thing.rows) > 1 or not ident or ident == name else f"{name}, {ident}"
     size = f"{thing.error:.2f} {unit}"
     if np.isfinite(thing.relative) and str(evaluation.normalizer).split(" ")[0] != "pixels":
-        size += f" ({thing.relative:.1%} of the length)"
+        size += f", NME {thing.relative:.1%}"
     return Picture(_jpeg(drawn), f"{named}: {size}", f"{kind} prediction on {named}, mean error {size}")
 
 

@@ -21,6 +21,8 @@ def accuracy_charts(evaluation: Evaluation, metrics: dict[str, Any], unit: str) 
     """The share of points within any error, in pixels and in lengths."""
     errors = evaluation.errors
     known = errors[np.isfinite(errors)]
+    if not len(known):
+        return [Text("No labelled point has a prediction that is a number.", "warning")]
     half, ninety = (float(np.quantile(known, q)) for q in (0.5, 0.9))
     curves = {"all points": errors, **_extremes(evaluation)}
     blocks: list[Block] = [
