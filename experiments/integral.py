@@ -9,13 +9,20 @@ epochs.
 """
 
 import csv
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from common import PCKH, PCKH_FINE, TRUST, Experiment, Options, parser, run
+from punctum.data import read
+from punctum.diagnostics.activation import activation_sum
+from punctum.diagnostics.measured import as_distribution
+from punctum.diagnostics.places import true_places
 from punctum.evaluation import Evaluation
+from punctum.predict import load
 
 DETECTION: Options = {"head": "heatmap", "head.decoder": "quarter"}
 INTEGRAL: Options = {"head": "integral", "head.prior": "none"}
@@ -49,9 +56,28 @@ def by_epoch(folder: Path) -> dict[str, float]:
     return {"px, epoch 1": errors[0], "px, epoch 2": errors[min(1, len(errors) - 1)], "px, last epoch": errors[-1]}
 
 
+def activation_sums(folder: Path) -> dict[str, float]:
+    """A(2) of the test images' heatmaps, over the points of each level; maps are made to sum to one."""
+    cell = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
+    predictor, test = load(folder / "run"), read(cell["test"])
+    joints, sums = test.labelled.sum(1), []
+    start = 0
+    for _, prediction, to_image in predictor.heatmaps(test):
+        rows = slice(start, start + len(to_image))
+        start = rows.stop
+        coords, countable = true_places(test, rows, to_image, predictor.crop.input_size)
+        values = activation_sum(as_distribution(prediction.heatmap)[0], coords, s=2)
+        sums.append(torch.where(countable, values, torch.nan).nanmean(1))
+    found = torch.cat(sums).numpy()
+    return {
+        f"A(2), {level}": float(np.nanmean(found[(joints >= least) & (joints <= most)]))
+        for level, (least, most) in LEVELS.items()
+    }
+
+
 def inside(folder: Path) -> Mapping[str, float]:
     """What metrics.json does not hold."""
-    return {**by_joints(folder), **by_epoch(folder)}
+    return {**by_joints(folder), **activation_sums(folder), **by_epoch(folder)}
 
 
 def main() -> None:
