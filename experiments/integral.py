@@ -2,10 +2,10 @@
 
     python experiments/integral.py --data ../shared/data --out runs/experiments
 
-Difficulty is the number of labelled joints, as in the paper, whose bounds (11 and 6 of 17) nearly all of lspet would
-pass: with 14 joints, all labelled is easy, 12 or 13 is medium, fewer is hard. A(2) is the share of a map within two
-cells of the truth. The last columns tell how fast each learns: the median error on validation images after the first
-epochs.
+Difficulty is an instance's mean error under the same trainings of the other seeds: the easiest, the middle and the
+hardest third. The paper's own measure, the number of labelled joints, tells nothing here: nearly everybody in lspet
+has 12 to 14 of 14, and the fewer are no harder. A(2) is the share of a map within two cells of the truth. The last
+columns tell how fast each learns: the median error on validation images after the first epochs.
 """
 
 import csv
@@ -26,21 +26,29 @@ from punctum.predict import load
 
 DETECTION: Options = {"head": "heatmap", "head.decoder": "quarter"}
 INTEGRAL: Options = {"head": "integral", "head.prior": "none"}
-SIGMAS, FULL_SIGMAS = (2,), (0.5, 1, 2, 3, 4)
+# On the small scale's 12 x 12 maps 0.5 is what the paper's best sigma, 2, is on 64 x 48.
+SIGMAS, FULL_SIGMAS = (0.5, 2), (0.5, 1, 2, 3, 4)
 
 
-LEVELS = {"easy": (14, 14), "medium": (12, 13), "hard": (0, 11)}
+LEVELS = ("easy", "medium", "hard")
 
 
-def by_joints(folder: Path) -> dict[str, float]:
+def levels(folder: Path) -> dict[str, np.ndarray]:
+    """The test instances of each level: thirds by their error under this data set's trainings of other seeds."""
+    others = [path for path in folder.parent.parent.glob("*/seed*/test") if path.parent.name != folder.name]
+    seen = [Evaluation.load(path) for path in sorted(others)]
+    relative = np.stack([e.errors / e.lengths[:, None] for e in seen])
+    known = np.flatnonzero(np.isfinite(relative).any((0, 2)))
+    order = np.argsort(np.nanmean(relative[:, known], axis=(0, 2)), kind="stable")
+    thirds = np.array_split(known[order], 3)
+    return dict(zip(LEVELS, thirds, strict=True))
+
+
+def by_level(folder: Path) -> dict[str, float]:
     """PCKh@0.5 in %, of the instances of each level."""
     seen = Evaluation.load(folder / "test")
     relative = seen.errors / seen.lengths[:, None]
-    joints = np.isfinite(seen.target).all(-1).sum(1)
-    return {
-        f"{level} PCKh@0.5 %": 100 * share_within(relative[(joints >= least) & (joints <= most)], 0.5)
-        for level, (least, most) in LEVELS.items()
-    }
+    return {f"{level} PCKh@0.5 %": 100 * share_within(relative[rows], 0.5) for level, rows in levels(folder).items()}
 
 
 def share_within(errors: np.ndarray, threshold: float) -> float:
@@ -60,8 +68,7 @@ def activation_sums(folder: Path) -> dict[str, float]:
     """A(2) of the test images' heatmaps, over the points of each level; maps are made to sum to one."""
     cell = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
     predictor, test = load(folder / "run"), read(cell["test"])
-    joints, sums = test.labelled.sum(1), []
-    start = 0
+    sums, start = [], 0
     for _, prediction, to_image in predictor.heatmaps(test):
         rows = slice(start, start + len(to_image))
         start = rows.stop
@@ -69,15 +76,12 @@ def activation_sums(folder: Path) -> dict[str, float]:
         values = activation_sum(as_distribution(prediction.heatmap)[0], coords, s=2)
         sums.append(torch.where(countable, values, torch.nan).nanmean(1))
     found = torch.cat(sums).numpy()
-    return {
-        f"A(2), {level}": float(np.nanmean(found[(joints >= least) & (joints <= most)]))
-        for level, (least, most) in LEVELS.items()
-    }
+    return {f"A(2), {level}": float(np.nanmean(found[rows])) for level, rows in levels(folder).items()}
 
 
 def inside(folder: Path) -> Mapping[str, float]:
     """What metrics.json does not hold."""
-    return {**by_joints(folder), **activation_sums(folder), **by_epoch(folder)}
+    return {**by_level(folder), **activation_sums(folder), **by_epoch(folder)}
 
 
 def main() -> None:
