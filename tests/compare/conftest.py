@@ -3,7 +3,7 @@
 import importlib
 import io
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,10 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 def compare(scenes: Path, tiny: list[str], in_process: list[Path]) -> Callable[..., dict[str, Any]]:
     """`punctum compare` on the small scenes, in this process; what comparison.json holds."""
 
-    def call(out: Path, *words: str) -> dict[str, Any]:
-        request, folder, _ = parse_compare([str(scenes / "train.json"), "--out", str(out), *words, *tiny])
+    def call(
+        out: Path, *words: str, data: Path = scenes / "train.json", options: Sequence[str] = tiny
+    ) -> dict[str, Any]:
+        request, folder, _ = parse_compare([str(data), "--out", str(out), *words, *options])
         return run.compare(request, folder, jobs=2, command="punctum compare ...")
 
     return call

@@ -14,6 +14,8 @@ import pytest
 from processes import environment
 from punctum.compare import worker
 from punctum.data import read
+from punctum.data.synthetic_layers import write_scans
+from punctum.data.synthetic_volumes import write_volumes
 from punctum.report.comparison import comparison_page
 
 ONE_EPOCH = ("--max-epochs", "1", "--no-tune")
@@ -165,6 +167,38 @@ def test_a_budget_becomes_epochs(compare, tmp_path):
     assert 0 < plan["seconds"] <= 60
     assert plan["cells"] == {"dsnt/seed0": plan["epochs"]}
     assert set(plan["speeds"]) == {"dsnt"}
+
+
+CPU = ("--hardware.workers", "0", "--hardware.accelerator", "cpu", "--batch-size", "4")
+
+
+def test_layers_in_scans(compare, tmp_path):
+    data = write_scans(tmp_path / "scans", 12, seed=1)
+    options = ("--backbone", "columns", "--backbone.width", "0.125", "--input-size", "96x48", *CPU)
+    words = ("--heads", "dsnt,heatmap", "--seeds", "1", "--metric", "epe", *ONE_EPOCH)
+    result = compare(tmp_path / "out", *words, data=data, options=options)
+    assert result["test"]["images"] == 2
+    assert result["test"]["instances"] == 2 * 64  # columns
+    assert result["plan"]["steps"] == 2
+    assert result["failed"] == []
+
+
+def test_points_in_volumes(compare, tmp_path):
+    data = write_volumes(tmp_path / "volumes", 10, seed=0)
+    options = ("--input-size", "16", "--backbone", "resnet3d", "--backbone.width", "0.0625", *CPU)
+    words = ("--heads", "dsnt,heatmap", "--seeds", "1", "--output-strides", "8", *ONE_EPOCH)
+    result = compare(tmp_path / "out", *words, data=data, options=options)
+    assert result["test"]["images"] == 2
+    assert {entry["output_stride"] for entry in result["variants"]} == {8}
+    assert all(entry["cost"] is not None for entry in result["variants"])
+
+
+def test_a_stride_that_the_backbone_has_not(compare, tmp_path):
+    words = ("--heads", "dsnt", "--output-strides", "8", "--backbone", "hourglass", *ONE_EPOCH)
+    with pytest.raises(ValueError, match=r"output.stride"):
+        compare(tmp_path, *words, options=("--input-size", "64"))
+    with pytest.raises(ValueError, match=r"output_stride"):
+        compare(tmp_path, "--heads", "dsnt", "--output-strides", "7", *ONE_EPOCH)
 
 
 def test_images_in_both_parts_are_refused(compare, scenes, tmp_path):
