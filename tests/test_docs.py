@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 import punctum.check
+import punctum.compare.run
 import punctum.demo
 import punctum.diagnose
 import punctum.evaluate
@@ -111,6 +112,7 @@ def test_commands_of_the_page_parse(
     for module, name in [
         (punctum.check, "check"),
         (punctum.train, "train"),
+        (punctum.compare.run, "compare"),
         (punctum.evaluate, "evaluate"),
         (punctum.diagnose, "diagnose"),
         (punctum.score, "score"),

@@ -97,10 +97,11 @@ def _sentences(
         for row in group["against_best"]
         if row["told_apart"]
     ]
-    if not best["over_seeds"] or not chosen["over_seeds"]:
+    single = [str(name) for name, entry in by_title.items() if not entry["over_seeds"]]
+    if single:
         said.append(
-            "Of one training each, nobody can tell what another seed would give: these differences are those of "
-            "these very networks. Ask for --seeds 3."
+            f"Of {joined(single)} there is one training: what another seed would give, nobody can tell, and the "
+            "intervals do not hold it. Ask for --seeds 3."
         )
     return said
 

@@ -5,6 +5,7 @@
 Other images and other seeds would have given other figures; both have to be told from a difference of the methods.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -173,6 +174,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+@functools.lru_cache(maxsize=4096)
 def student_quantile(q: float, df: float) -> float:
     """Quantile of Student's t, for q of a half or more; any positive degrees of freedom.
 

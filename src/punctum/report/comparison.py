@@ -195,8 +195,8 @@ def _forest(result: Mapping[str, Any], group: Mapping[str, Any]) -> Figure | Non
     )
     return Figure(
         drawing,
-        f"Trained on {_images(group['train_images'])}: how far each is from {group['best']}, the best. An interval that "
-        f"reaches 0 (blue) says that the two cannot be told apart. {said}",
+        f"Trained on {_images(group['train_images'])}: how far each is from {group['best']}, the best. An interval "
+        f"that reaches 0 (blue) says that the two cannot be told apart. {said}",
         f"Forest plot of differences from {group['best']}. {said}",
     )
 
@@ -225,8 +225,8 @@ def _accuracy_and_time(result: Mapping[str, Any]) -> list[Block]:
                 ylabel=unit,
                 front=[i for i, entry in enumerate(measured) if entry["title"] in result["pareto"]],
             ),
-            f"{unit} against time for one picture ({cost['device']}{threads}, forward pass and decoding). None is both "
-            f"faster and better than those on the line: {front}.",
+            f"{unit} against time for one picture ({cost['device']}{threads}, forward pass and decoding). None is "
+            f"both faster and better than those on the line: {front}.",
             f"Scatter of {unit} against milliseconds a picture; the Pareto front is {front}.",
         ),
         _cost_table(measured),
