@@ -194,6 +194,13 @@ def test_heads_that_are_told_their_width_are_not_called_shrunk() -> None:
     assert "support shrinks" not in names
 
 
+def test_narrow_maps_that_miss_by_cells_are_not_called_coarse() -> None:
+    cells = truths()
+    far, near = (found(gaussians(cells + noise(scale), 0.4), cells) for scale in (3.0, 0.6))
+    assert "map too coarse" not in {f.name for f in far}
+    assert "the best sigma is 0." in {f.name: f for f in near}["map too coarse"].advice
+
+
 def test_few_points_say_nothing() -> None:
     cells = truths()
     table = measure_heatmaps(

@@ -151,7 +151,7 @@ def _support(case: Case) -> Finding | None:
     sigmas = (easy["sigma"]["median"], hard["sigma"]["median"])
     a2 = (easy["a2"]["value"], hard["a2"]["value"])
     shrinks = sigmas[1] >= WIDER * sigmas[0]
-    kind, other = ("well-found", "badly found") if split == "error" else ("easy", "hard")
+    kind, other = ("well-found", "badly found") if split == "error" else ("easy", "harder")
     where = f"support shrinks on {kind} points" if shrinks else "support has shrunk everywhere"
     return Finding(
         "support shrinks",
@@ -263,7 +263,9 @@ def _confidence(case: Case) -> Finding | None:
 
 def _coarse(case: Case) -> Finding | None:
     share, sigma = case.summary["below_half_a_cell"], case.summary["sigma"]["median"]
-    if share < 0.5 and sigma >= FINE:
+    # A narrow map that misses by cells is too sure of itself; finer cells would not help it.
+    spiky = sigma < FINE and case.summary["error"]["median"] < 2 * FINE
+    if share < 0.5 and not spiky:
         return None
     small = f"{share:.0%} of the errors are below half a cell"
     what = small if share >= 0.5 else f"the best sigma is {sigma:.2f} cells"
@@ -272,7 +274,7 @@ def _coarse(case: Case) -> Finding | None:
     return Finding(
         "map too coarse",
         {"below_half_a_cell": share, "sigma": sigma, "stride": case.stride},
-        f"half of the errors, or the best sigma, below {FINE} cells",
+        f"half of the errors below {FINE} cells; or the best sigma, and half of the errors below {2 * FINE:g}",
         f"{what}, and a cell is {case.stride:.0f} px of the input: raise the map's resolution with {finer}",
     )
 
