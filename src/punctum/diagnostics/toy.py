@@ -151,8 +151,8 @@ class Trajectory:
 
 
 def _arrival(distances: Tensor, within: float) -> int | None:
-    # Not "<": a NaN, of a step size too large, is away.
-    away = (~(distances <= within)).nonzero()
+    # A NaN, of a step size too large, is away; a neighbouring cell is within one, whatever the rounding.
+    away = (~(distances <= within + 1e-6)).nonzero()
     first = int(away[-1]) + 1 if len(away) else 0
     return first if first <= 0.9 * (len(distances) - 1) else None
 

@@ -39,7 +39,7 @@ def progress_figure(runs: Mapping[str, Sequence[Trajectory]]) -> Figure:
     kept = {title: group[0].kept for title, group in runs.items()}
     rows, columns = len(next(iter(runs.values()))), sum(map(len, kept.values()))
     figure = Figure(figsize=(0.95 + 0.8 * columns + 0.25 * len(runs), 1.12 * rows + 0.95))
-    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
+    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.04, wspace=0.0, hspace=0.0)
     parts: Any = figure.subfigures(
         1, len(runs), width_ratios=[len(each) + 0.3 for each in kept.values()], squeeze=False
     )
