@@ -153,7 +153,7 @@ class TestClaims:
             before, then = (float(each[rows, columns].sum()) for each in after)
             assert (then > 5 * before) if grew else (then < before / 3)
         # The coordinate arrives, the map does not: its highest cell is a dozen cells off.
-        found = run("regression", "random", 320)
+        found = run("regression", "random", 340)
         assert found.arrival() is not None
         assert found.peaks[-1] > 8
 
@@ -295,12 +295,18 @@ class TestEveryHead:
 
 class TestTrajectory:
     def test_arrival_is_for_good(self):
-        errors = torch.tensor([9.0, 0.5, 3.0, 1.0, 0.2])
+        errors = torch.tensor([9.0, 0.5, 3.0, 1.0, 0.3, 0.2, 0.2])
         assert self.of(errors).arrival() == 3
         assert self.of(errors).arrival(0.3) == 4
         assert self.of(errors).peak_arrival(within=9.5) == 0
         assert self.of(errors[:3]).arrival() is None
         assert self.of(torch.tensor([0.0, torch.nan])).arrival() is None
+
+    def test_an_arrival_at_the_very_end_is_none(self):
+        errors = torch.full((101,), 5.0)
+        for stays, wanted in ((10, None), (11, 90)):
+            errors[-stays:] = 0.5
+            assert self.of(errors).arrival() == wanted
 
     @staticmethod
     def of(errors: torch.Tensor) -> toy.Trajectory:
@@ -342,7 +348,7 @@ class TestTrajectory:
 
     def test_best_gamma_by_peaks_asks_the_map(self):
         """Coordinates of a softmax arrive with steps at which its peak never does."""
-        runs = toy.descend(PAPER["regression"], [START["far"]], [0.01, 0.3], 180)
+        runs = toy.descend(PAPER["regression"], [START["far"]], [0.01, 0.3], 200)
         by_coords = next(run for run in runs if run.gamma == toy.choose_gamma(runs[:1]))
         assert by_coords.arrival() is not None
         assert by_coords.peak_arrival() is None

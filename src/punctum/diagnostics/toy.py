@@ -139,7 +139,10 @@ class Trajectory:
     losses: Tensor
 
     def arrival(self, within: float = 1.0) -> int | None:
-        """Updates until the coordinate is, and stays to the end, within so many cells of the truth; None: never."""
+        """Updates until the coordinate is, and stays to the end, within so many cells of the truth; None: never.
+
+        Neither is an arrival in the last tenth of the updates one: something that goes to and fro ends somewhere.
+        """
         return _arrival(self.errors, within)
 
     def peak_arrival(self, within: float = 1.0) -> int | None:
@@ -148,10 +151,10 @@ class Trajectory:
 
 
 def _arrival(distances: Tensor, within: float) -> int | None:
-    # Not "<": a NaN, of a step size too large, is away.
-    away = (~(distances <= within)).nonzero()
+    # A NaN, of a step size too large, is away; a neighbouring cell is within one, whatever the rounding.
+    away = (~(distances <= within + 1e-6)).nonzero()
     first = int(away[-1]) + 1 if len(away) else 0
-    return first if first < len(distances) else None
+    return first if first <= 0.9 * (len(distances) - 1) else None
 
 
 def descend(

@@ -39,7 +39,7 @@ def progress_figure(runs: Mapping[str, Sequence[Trajectory]]) -> Figure:
     kept = {title: group[0].kept for title, group in runs.items()}
     rows, columns = len(next(iter(runs.values()))), sum(map(len, kept.values()))
     figure = Figure(figsize=(0.95 + 0.8 * columns + 0.25 * len(runs), 1.12 * rows + 0.95))
-    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
+    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.04, wspace=0.0, hspace=0.0)
     parts: Any = figure.subfigures(
         1, len(runs), width_ratios=[len(each) + 0.3 for each in kept.values()], squeeze=False
     )
@@ -140,7 +140,7 @@ def error_figure(runs: Mapping[str, Sequence[Trajectory]]) -> Figure:
     """The farthest from the truth that the coordinate will still be, over updates: a panel a case, a line a loss.
 
     Of a step size that is constant, an L1 distance goes to and fro about the truth; a line that showed each update
-    would be a band. This one is below one cell from the update on that `arrival` gives.
+    would be a band. This one is below one cell from the update on that `arrival` gives, and ends where that does.
 
     Args:
         runs: label of a line: its trajectories, one for each case.
@@ -155,7 +155,7 @@ def error_figure(runs: Mapping[str, Sequence[Trajectory]]) -> Figure:
             style = {"color": LINES[i % len(LINES)], "linestyle": ("-", "--", ":")[i // len(LINES) % 3]}
             axes.plot(errors, label=label, linewidth=1.5, **style)
         axes.set_title(some[at].case.title, fontsize=10, loc="left")
-        axes.set(xscale="symlog", yscale="log", ylim=(_NEARLY / 1.3, 90), xlim=(0, len(some[0].errors) - 1))
+        axes.set(xscale="symlog", yscale="log", ylim=(_NEARLY / 1.3, 90), xlim=(0, 0.9 * (len(some[0].errors) - 1)))
         axes.grid(alpha=0.25)
         ticks = [tick for tick in (0, 1, 10, 100, 1000) if tick < len(some[0].errors)]
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
