@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import statistics
 import sys
 import time
@@ -182,6 +181,8 @@ def _resident_peak() -> float:
         found = [line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM")]
         if found:
             return float(found[0].split()[1]) / 1024
+    import resource  # Not on Windows, where memory stays unmeasured.
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / MIB if sys.platform == "darwin" else peak / 1024
 

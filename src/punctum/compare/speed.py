@@ -21,7 +21,7 @@ from punctum.progress import count
 from punctum.settings import TrainSettings
 from punctum.train import build_model
 from punctum.training.budget import seconds_per_step
-from punctum.training.hardware import own_cores
+from punctum.training.hardware import beside_others, own_cores
 
 RESULT = "speed.json"
 PICTURES = 96
@@ -70,6 +70,7 @@ def measured(settings: TrainSettings) -> Speed:
     reading, began = time.perf_counter() - began, time.perf_counter()
     sizes = inspect(data, settings.crop.intensity).sizes
     picture = (time.perf_counter() - began) / len(set(data.images))
+    settings = replace(settings, hardware=beside_others(settings.hardware))
     with own_cores(settings.hardware):
         step, _ = seconds_per_step(settings, build_model(settings, data, sizes, pretrained=False), data)
     return Speed(start=reading, step=step, picture=picture)

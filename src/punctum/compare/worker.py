@@ -2,9 +2,9 @@
 
 import json
 import os
-import resource
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from punctum.evaluate import evaluate_model
 from punctum.files import write_text
 from punctum.predict import load_model
 from punctum.train import train
+from punctum.training.hardware import beside_others
 
 
 def main() -> int:
@@ -42,10 +43,10 @@ def run_cell(folder: Path, console: Console) -> dict[str, Any]:
     if not trained.is_file():
         began, cpu = time.monotonic(), time.process_time()
         resume = (run / "config.yaml").is_file()
-        train(cell.settings, resume=resume, console=console)
+        settings = replace(cell.settings, hardware=beside_others(cell.settings.hardware))
+        train(settings, resume=resume, console=console)
         figures = {"train_seconds": time.monotonic() - began, "cpu_seconds": time.process_time() - cpu}
-        figures |= {"resumed": resume, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
-        write_text(trained, json.dumps(figures) + "\n")
+        write_text(trained, json.dumps({**figures, "resumed": resume}) + "\n")
     model = load_model(run)
     metrics = evaluate_model(
         model,

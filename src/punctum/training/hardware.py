@@ -5,6 +5,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 
@@ -51,6 +52,14 @@ def worker_count(hardware: HardwareSettings) -> int:
         return hardware.workers
     cores = os.cpu_count() or 1
     return min(4, max(1, cores // 4)) if device_of(hardware).type == "cpu" else min(8, max(1, cores - 1))
+
+
+def beside_others(hardware: HardwareSettings) -> HardwareSettings:
+    """Hardware for one of several trainings side by side: on the CPU each loads its own pictures, since the core that
+    a loading process would take is another training's."""
+    if hardware.workers < 0 and device_of(hardware).type == "cpu":
+        return replace(hardware, workers=0)
+    return hardware
 
 
 @contextmanager
