@@ -42,7 +42,7 @@ def test_best_is_recommended_where_all_others_are_worse():
     advice = recommend([entry("a", 0.1, 20), entry("b", 0.2, 5)], group("a", b=True), "nme")
     assert (advice["title"], advice["candidates"]) == ("a", ["a"])
     assert advice["sentences"][1] == "It has the lowest error, and every other one can be told from it."
-    assert advice["sentences"][2] == "b is worse than a by 2.00 %, -1.00 % to 5.00 %."
+    assert advice["sentences"][2] == "Worse than a: b by 2.00 %, -1.00 % to 5.00 %."
 
 
 def test_cheapest_of_those_that_cannot_be_told_apart():

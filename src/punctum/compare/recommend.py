@@ -82,7 +82,7 @@ def _sentences(
     elif not equal:
         said.append(f"It has the {_lowest(metric)}, and every other one can be told from it.")
     elif title == best["title"]:
-        said.append(f"It has the {_lowest(metric)}; {_same(equal, title)}, and cost no less.")
+        said.append(f"It has the {_lowest(metric)}; {_same(equal, title)}, and none of those is cheaper.")
     else:
         row = next(row for row in group["against_best"] if row["title"] == title)
         said.append(
@@ -92,11 +92,13 @@ def _sentences(
         rest = [name for name in equal if name != title]
         if rest:
             said.append(f"Nor can {joined(rest)} be told from the best.")
-    said += [
-        f"{row['title']} is worse than {best['title']} by {written(row['difference'], metric)}{_ends(row, metric)}."
+    worse = [
+        f"{row['title']} by {written(row['difference'], metric)}{_ends(row, metric)}"
         for row in group["against_best"]
         if row["told_apart"]
     ]
+    if worse:
+        said.append(f"Worse than {best['title']}: {'; '.join(worse)}.")
     single = [str(name) for name, entry in by_title.items() if not entry["over_seeds"]]
     if single:
         said.append(

@@ -10,6 +10,7 @@ from rich.text import Text
 from punctum.compare.judge import written
 from punctum.compare.plan import TUNING_RUNS
 from punctum.compare.request import Request
+from punctum.data.errors import counted
 from punctum.training.callbacks import duration
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ def print_comparison(result: Mapping[str, Any], console: Console) -> None:
     for row in result["failed"]:
         console.print(Text.assemble(("  failed ", "red"), f"{row['name']}: {row['error']}"), soft_wrap=True)
     if result["failed"]:
-        console.print(f"  {len(result['failed'])} trainings failed; called again, the same command tries them again")
+        failed = counted(len(result["failed"]), "training")
+        console.print(f"  {failed} failed; called again, the same command tries again")
     console.print()
     for sentence in result["recommendation"]["sentences"]:
         console.print(sentence, highlight=False, markup=False)

@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure as Drawing
+
+from punctum.data.errors import counted
 from punctum.report.blocks import Block, Cell, Code, Column, Fact, Facts, Figure, Page, Section, Table, Text
 from punctum.report.charts import bands, error_cdf, fixed_ticks, forest, scatter
 
@@ -82,7 +85,7 @@ def _recommendation(result: Mapping[str, Any]) -> list[Block]:
         ]
     blocks: list[Block] = [Facts(facts), *(Text(sentence) for sentence in advice["sentences"])]
     if result["failed"]:
-        blocks.append(Text(f"{len(result['failed'])} trainings failed; they are listed below.", tone="warning"))
+        blocks.append(Text(f"{counted(len(result['failed']), 'training')} failed, as listed below.", tone="warning"))
     return [*blocks, *(_heads_table(result, group) for group in reversed(result["groups"]))]
 
 
@@ -266,7 +269,18 @@ def _curve(
     drawing = bands([], curves, xlabel=name, ylabel=unit)
     drawing.axes[0].set_xscale("log")
     fixed_ticks(drawing.axes[0], "x", sorted({entry[key] or total for entry in entries}))
-    return Figure(drawing, f"Mean and 95 % interval by {name}.", f"Curves of {unit} by {name}, one per head.")
+    return Figure(_roomy(drawing), f"Mean and 95 % interval by {name}.", f"Curves of {unit} by {name}, one per head.")
+
+
+def _roomy(drawing: Drawing) -> Drawing:
+    """Names beside the curves, where there are so many that they would hide them."""
+    (axes,) = drawing.axes
+    shown = axes.get_legend()
+    if shown is not None and len(shown.get_texts()) > 3:
+        shown.remove()
+        drawing.set_size_inches(8, 4)
+        drawing.legend(loc="outside right upper", frameon=False, fontsize=9)
+    return drawing
 
 
 def _errors(result: Mapping[str, Any]) -> list[Block]:
@@ -274,7 +288,7 @@ def _errors(result: Mapping[str, Any]) -> list[Block]:
     unit = "error, px" if result["metric"]["name"] == "epe" else f"error / {result['metric']['normalizer']}"
     return [
         Figure(
-            error_cdf({entry["title"]: entry["error_quantiles"] for entry in entries}, xlabel=unit, log=True),
+            _roomy(error_cdf({e["title"]: e["error_quantiles"] for e in entries}, xlabel=unit, log=True)),
             "Share of test points with an error up to x, over all seeds. Curves that cross belong to heads of which "
             "one is finer and the other steadier.",
             f"Distribution of the {unit} by head.",
