@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heapreplace
 
 TUNING_PART = 3
@@ -10,6 +10,9 @@ TUNING_PART = 3
 
 TUNING_RUNS = 5
 """Three rates, one more where the best lies on the edge, and the other schedule: what a head's tuning may take."""
+
+LEAST_PASSES = 3
+"""Epochs of a trial, where the grid has as many."""
 
 SETUP_SECONDS = 4.0
 """Of a training, beside what is measured: making the network, saving it, drawing its figures."""
@@ -87,14 +90,28 @@ def epochs_for(steps: int, load: Load) -> int:
     return max(1, round(steps / load.steps_per_epoch))
 
 
-def tuning_epochs(epochs: int) -> int:
-    """A third, but at least one.
+def tuning_size(epochs: int, images: int) -> tuple[int, int]:
+    """Epochs of a trial, and the images it sees (0: all): a third of the steps.
+
+    In three epochs at least, where the grid has as many: of one epoch nobody learns which rate is best, and a part of
+    the images serves as well for these steps.
 
     Example:
-        >>> tuning_epochs(30), tuning_epochs(1)
-        (10, 1)
+        >>> tuning_size(30, 900), tuning_size(6, 900), tuning_size(1, 900)
+        ((10, 0), (3, 600), (1, 300))
     """
-    return max(1, round(epochs / TUNING_PART))
+    passes = min(epochs, max(LEAST_PASSES, round(epochs / TUNING_PART)))
+    seen = math.ceil(images * epochs / (TUNING_PART * passes))
+    return passes, 0 if seen >= images else seen
+
+
+def tuning_seconds(speed: Speed, load: Load, epochs: int) -> float:
+    """Seconds of one trial, where the grid has so many epochs; `load` is of all the tuning's images."""
+    passes, images = tuning_size(epochs, load.train_pictures)
+    if images:
+        share = images / load.train_pictures
+        load = replace(load, train=max(1, round(load.train * share)), train_pictures=images)
+    return cell_seconds(speed, load, passes)
 
 
 def makespan(seconds: Sequence[float], jobs: int) -> float:

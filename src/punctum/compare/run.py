@@ -20,7 +20,8 @@ from punctum.compare.plan import (
     epochs_for,
     makespan,
     most_epochs,
-    tuning_epochs,
+    tuning_seconds,
+    tuning_size,
 )
 from punctum.compare.prepare import Prepared, loads, prepare, speed_settings, tuning_load
 from punctum.compare.processes import alone
@@ -44,7 +45,8 @@ class Plan:
     Args:
         epochs: over the largest training set.
         steps: of every training but the tuning's, as nearly as whole epochs allow.
-        tuning_epochs: of a trial.
+        tuning_epochs: of a trial of the tuning.
+        tuning_images: that it trains on; 0: all but those it is judged by.
         cells: epochs of each cell of the grid, by its name.
         jobs: cells at a time, as was reckoned with.
         seconds: that everything is expected to take; None: it was not measured.
@@ -55,6 +57,7 @@ class Plan:
     epochs: int
     steps: int
     tuning_epochs: int
+    tuning_images: int
     cells: dict[str, int]
     jobs: int
     seconds: float | None
@@ -98,7 +101,7 @@ def _compare(request: Request, folder: Path, jobs: int, command: str, console: C
     tuned: dict[str, dict[str, Any]] = {}
     if ready.tune:
         data = {"data": ready.settings.data, "images": ready.settings.images}
-        tuned = tune(ready, data, plan.tuning_epochs, folder / "tuning", jobs, console)
+        tuned = tune(ready, data, (plan.tuning_epochs, plan.tuning_images), folder / "tuning", jobs, console)
     cells = grid(prepared, plan, tuned)
     console.print(f"\n{len(cells)} trainings, {jobs} at a time")
     outcomes = run_cells(list(cells.values()), folder / "cells", jobs=jobs, console=console)
@@ -203,10 +206,12 @@ def make_plan(
         for variant in request.variants()
         for seed in request.seed_numbers
     }
+    passes, images = tuning_size(epochs, tuning.train_pictures)
     return Plan(
         epochs=epochs,
         steps=steps,
-        tuning_epochs=tuning_epochs(epochs),
+        tuning_epochs=passes,
+        tuning_images=images or request.largest,
         cells=cells,
         jobs=jobs,
         seconds=seconds(epochs) if speeds else None,
@@ -238,7 +243,7 @@ def expected_seconds(
     total = makespan(cells, jobs)
     if request.tune:
         stride = request.tuning_stride if request.strides else None
-        trials = [cell_seconds(speeds[head, stride], tuning, tuning_epochs(epochs)) for head in request.heads]
+        trials = [tuning_seconds(speeds[head, stride], tuning, epochs) for head in request.heads]
         total += makespan(trials * (TUNING_RUNS - 2), jobs) + 2 * makespan(trials, jobs)
     return total + sum(speed.start + COST_SECONDS for speed in speeds.values())
 

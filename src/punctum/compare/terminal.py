@@ -32,6 +32,8 @@ def print_plan(request: Request, plan: "Plan", console: Console) -> None:
     if request.tune:
         most = TUNING_RUNS * len(request.heads)
         lines.append(f"before: each head's rate and schedule, at most {most} trials of {plan.tuning_epochs} epochs")
+        if plan.tuning_images:
+            lines[-1] += f" on {plan.tuning_images} images"
     if plan.seconds is not None:
         lines.append(f"expected: {duration(plan.seconds)}, {plan.jobs} trainings at a time")
     for line in lines:

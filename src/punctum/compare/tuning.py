@@ -15,7 +15,7 @@ from punctum.files import write_text
 
 FACTORS = (1 / 3, 1.0, 3.0)
 SCHEDULES = ("one_cycle", "cosine")
-FRACTION = 0.2
+FRACTION = 0.1
 """Of the training images, to judge rates by; the test images play no part."""
 
 TIE = 0.01
@@ -65,18 +65,18 @@ def rate_beyond(trials: Sequence[Trial], chosen: Trial) -> float | None:
 
 
 def tune(
-    request: Request, data: Mapping[str, Any], epochs: int, folder: Path, jobs: int, console: Console
+    request: Request, data: Mapping[str, Any], size: tuple[int, int], folder: Path, jobs: int, console: Console
 ) -> dict[str, dict[str, Any]]:
     """Each head's rate and schedule, with all that was tried; written to FOLDER/tuned.json.
 
     Three rates around the setting's own, one more where the best lies on the edge, then the other schedule at the
-    best rate; one seed, at the stride of `tuning_stride`, on the most training images. Every head goes through
+    best rate; one seed, at the stride of `tuning_stride`. Every head goes through
     a stage before any enters the next, so that as many as possible run side by side.
 
     Args:
         request: the comparison.
         data: of the settings: annotations to train on, and their images' folder.
-        epochs: of one trial.
+        size: epochs of one trial, and the images it trains on (0: all).
         folder: of the trials.
         jobs: at a time.
         console: where to report.
@@ -88,7 +88,7 @@ def tune(
 
     def stage(wanted: Mapping[str, Sequence[tuple[float, str]]]) -> None:
         pairs = [(label, lr, schedule) for label, group in wanted.items() for lr, schedule in group]
-        cells = [_cell(request, data, epochs, *pair) for pair in pairs]
+        cells = [_cell(request, data, size, *pair) for pair in pairs]
         for pair, outcome in zip(
             pairs, run_cells(cells, folder, jobs=jobs, console=console, what="tuning"), strict=True
         ):
@@ -125,8 +125,11 @@ def _choice(trials: Sequence[Trial], lr: float, schedule: str) -> dict[str, Any]
     }
 
 
-def _cell(request: Request, data: Mapping[str, Any], epochs: int, label: str, lr: float, schedule: str) -> Cell:
-    variant = Variant(label, request.tuning_stride if request.strides else None, request.largest)
+def _cell(
+    request: Request, data: Mapping[str, Any], size: tuple[int, int], label: str, lr: float, schedule: str
+) -> Cell:
+    epochs, images = size
+    variant = Variant(label, request.tuning_stride if request.strides else None, images)
     settings = variant_settings(
         request.heads[label], variant, request.settings.seed, epochs, {"lr": lr, "schedule": schedule}
     )
