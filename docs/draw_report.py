@@ -24,7 +24,7 @@ from punctum.settings import HardwareSettings, OptimizerSettings, TrainSettings
 from punctum.train import train
 
 OUT = Path(__file__).parent / "images" / "report.png"
-WIDTH, HEIGHT = 1180, 1240
+WIDTH, MARGIN = 1180, 24
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -53,15 +53,17 @@ def make_report(work: Path) -> Path:
 
 
 def photograph(page: Path) -> bytes:
-    """The top of the page, as a PNG of few colours."""
+    """The page down to its first row of pictures, as a PNG of few colours."""
     browser_path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser_path is None:
         raise SystemExit(f"this needs one of {', '.join(BROWSERS)}")
     with sync_playwright() as running:
         browser = running.chromium.launch(executable_path=browser_path, args=["--no-sandbox", "--disable-gpu"])
-        sheet = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
+        sheet = browser.new_page(viewport={"width": WIDTH, "height": 900}, color_scheme="light")
         sheet.goto(page.resolve().as_uri())
-        shot = sheet.screenshot()
+        end = "document.querySelector('.gallery').getBoundingClientRect().bottom"
+        clip = {"x": 0, "y": 0, "width": WIDTH, "height": sheet.evaluate(end) + MARGIN}
+        shot = sheet.screenshot(full_page=True, clip=clip)
         browser.close()
     file = io.BytesIO()
     Image.open(io.BytesIO(shot)).convert("RGB").quantize(256).save(file, "PNG", optimize=True)

@@ -119,6 +119,15 @@ def test_the_page_of_made_up_errors(tmp_path: Path) -> None:
     assert "can be taken at their word" in texts(page)
 
 
+def test_errors_with_long_tails_are_told(tmp_path: Path) -> None:
+    """Two thirds of the errors much smaller than the spread, one third much larger: no one size is right."""
+    evaluation = write_evaluation(tmp_path, images=30, spread=4.0)
+    offset = evaluation.keypoints - evaluation.target
+    size = np.where(np.arange(30) % 3 == 0, 5.0, 0.2)[:, None, None]
+    Evaluation(**{**vars(evaluation), "keypoints": evaluation.target + size * offset}).save(tmp_path)
+    assert "have not the errors' shape: those of 50% hold 7" in texts(run_page(tmp_path))
+
+
 @pytest.mark.parametrize(("spread", "word"), [(0.1, "too small"), (400.0, "too large"), (0.0, "No predicted spread")])
 def test_spreads_that_do_not_fit_are_told(tmp_path: Path, spread: float, word: str) -> None:
     write_evaluation(tmp_path, spread=spread)

@@ -20,6 +20,8 @@ from numpy.typing import ArrayLike, NDArray
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#5f5f5f")
 ACCENT, SECOND = PALETTE[:2]
 MUTED, INK, GRID = "#767d82", "#23292d", "#e3e7e9"
+# What lies behind a legend shows through faintly.
+LEGEND = {"frameon": True, "facecolor": "white", "edgecolor": "none", "framealpha": 0.9}
 # Lines that share a colour, where there are more of them than colours, differ in this.
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.4)), (0, (5, 2, 1, 2)))
 SIZE, WIDE = (4.5, 3.1), (9.6, 3.6)
@@ -71,9 +73,9 @@ def style(axes: Axes, grid: Any = "both") -> Axes:
 
 
 def legend(axes: Axes, **options: Any) -> None:
-    """The names of what is drawn, without a box; nothing where nothing has a name."""
+    """The names of what is drawn, without a frame; nothing where nothing has a name."""
     if axes.get_legend_handles_labels()[1]:
-        axes.legend(**{"frameon": False, "fontsize": FONT, "labelcolor": INK, "handlelength": 1.6, **options})
+        axes.legend(**{**LEGEND, "fontsize": FONT, "labelcolor": INK, "handlelength": 1.6, **options})
 
 
 def plain(text: str) -> str:
@@ -108,7 +110,7 @@ def error_cdf(
         xlabel: with the unit.
         ylabel: what is counted.
         log: a logarithmic x.
-        limit: the largest x; None: the 99.5th percentile of the worst curve.
+        limit: the largest x; None: a little beyond the 99.5th percentile of the worst curve.
         marks: x that a thin line is drawn at, thresholds say.
     Raises:
         ValueError: there is no curve at all.
@@ -122,7 +124,7 @@ def error_cdf(
     drawing, axes = new_axes(xlabel, ylabel)
     found = {label: _finite(values) for label, values in errors.items()}
     some = [values for values in found.values() if len(values)]
-    high = limit or max((float(np.quantile(values, 0.995)) for values in some), default=1.0) or 1.0
+    high = limit or 1.05 * max((float(np.quantile(values, 0.995)) for values in some), default=1.0) or 1.0
     low = min((float(np.quantile(values, 0.005)) for values in some), default=high / 100)
     low = min(max(low, high / 1e4), high / 10) if log else 0.0
     for x in marks:

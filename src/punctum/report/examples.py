@@ -117,7 +117,7 @@ def _picture(drawn: Pixels, evaluation: Evaluation, thing: Shown, kind: str, uni
     first = int(thing.rows[0])
     name = str(evaluation.images[first]).replace("\\", "/").rsplit("/", 1)[-1]
     ident = str(evaluation.ids[first])
-    named = name if len(thing.rows) > 1 or not ident or ident == name else f"{name}, {ident}"
+    named = name if len(thing.rows) > 1 or not ident or name in ident else f"{name}, {ident}"
     size = f"{thing.error:.2f} {unit}"
     if np.isfinite(thing.relative) and str(evaluation.normalizer).split(" ")[0] != "pixels":
         size += f", NME {thing.relative:.1%}"

@@ -7,6 +7,8 @@ from punctum.report.blocks import Cell, Column, Table
 
 FILTERED = 12
 """Rows above which a table gets a box to filter it by."""
+SHORT = 24
+"""Letters up to which the names of rows are kept on one line."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Grid:
     numeric: list[bool]
     rows: list[list[GridCell]]
     filtered: bool
+    short: bool
 
 
 def grid(table: Table) -> Grid:
@@ -52,6 +55,7 @@ def grid(table: Table) -> Grid:
         numeric=[_numeric(values) for values in cells],
         rows=[list(row) for row in zip(*columns, strict=True)] if table.rows else [],
         filtered=len(table.rows) > FILTERED,
+        short=all(len(row[0].text) <= SHORT for row in zip(*columns, strict=True)),
     )
 
 

@@ -25,11 +25,11 @@ def accuracy_charts(evaluation: Evaluation, metrics: dict[str, Any], unit: str) 
         return [Text("No labelled point has a prediction that is a number.", "warning")]
     half, ninety = (float(np.quantile(known, q)) for q in (0.5, 0.9))
     curves = {"all points": errors, **_extremes(evaluation)}
+    more = ": of all, and of the keypoints with the smallest and the largest median" if len(curves) > 1 else ""
     blocks: list[Block] = [
         Figure(
             charts.error_cdf(curves, xlabel=f"error, {unit}", log=bool((known > 0).all())),
-            "Share of points with an error up to x: of all, and of the keypoints with the smallest and the largest "
-            "median.",
+            f"Share of points with an error up to x{more}.",
             f"Cumulative distribution of errors: half of the points within {half:.2f} {unit}, 90 % within "
             f"{ninety:.2f} {unit}.",
         )
@@ -56,7 +56,7 @@ def _extremes(evaluation: Evaluation, errors: NDArray[np.float64] | None = None)
     for k, column in enumerate(evaluation.errors.T):
         if np.isfinite(column).any():
             medians[k] = np.nanmedian(column)
-    if np.isfinite(medians).sum() < 3:
+    if np.isfinite(medians).sum() < 3 or np.nanmin(medians) == np.nanmax(medians):
         return {}
     shown = evaluation.errors if errors is None else errors
     best, worst = int(np.nanargmin(medians)), int(np.nanargmax(medians))
@@ -203,13 +203,17 @@ def _coverage_blocks(evaluation: Evaluation, image_ids: NDArray[np.int64]) -> li
 
 
 def _judged(named: Bins, shape: str) -> str:
-    """What the 90 % ellipses are worth, in a sentence."""
-    held = float(named.value[list(named.score).index(FAMOUS)])
-    if abs(held - FAMOUS) <= NEAR:
-        return f"The {shape} that promise 90 % hold {held:.1%}: they can be taken at their word, on average."
-    if held > FAMOUS:
+    """What the ellipses are worth, in a sentence."""
+    excess = named.value - named.score
+    over, under = int(excess.argmax()), int(excess.argmin())
+    too_large, too_small = (f"those of {named.score[i]:.0%} hold {named.value[i]:.1%}" for i in (over, under))
+    if abs(excess).max() <= NEAR:
+        return f"The {shape} hold about as many points as they promise: on average, they can be taken at their word."
+    if excess[under] >= -NEAR:
         return (
-            f"The {shape} that promise 90 % hold {held:.1%}: they are too large. A regularizer that asks for a "
-            "spread gets it, however small the errors are."
+            f"The {shape} are too large: {too_large}. A regularizer that asks for a spread gets it, however small the "
+            "errors are."
         )
-    return f"The {shape} that promise 90 % hold {held:.1%}: they are too small to be relied on as they are."
+    if excess[over] <= NEAR:
+        return f"The {shape} are too small to be relied on as they are: {too_small}."
+    return f"The {shape} have not the errors' shape: {too_large}, and {too_small}. Some errors are far out."
