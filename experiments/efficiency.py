@@ -39,6 +39,7 @@ KEYPOINTS = 16
 # ResNet-50@28px over hourglass of 8 stacks: Table 4, and the text of Section 6.4.
 PAPER = {"speed": 60.5 / 18.6, "predict": 636 / 1229, "train": "< 0.5", "parameters": 0.92}
 MIB = 2**20
+MEMORY_ROUNDS = 3
 
 
 def main() -> None:
@@ -85,9 +86,10 @@ def main() -> None:
 # --- in the parent -----------------------------------------------------------------------------------------
 
 
-def run_cells(name: str, given: argparse.Namespace) -> dict[str, Any]:
-    """Size and memory of one model."""
-    return {what: ask(name, what, 0, given) for what in ("size", "predict", "train")}
+def run_cells(name: str, given: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+    """Size and memory of one model; memory in several processes, since allocators don't always do the same."""
+    turns = {"size": 1, "predict": MEMORY_ROUNDS, "train": MEMORY_ROUNDS}
+    return {what: [ask(name, what, turn, given) for turn in range(n)] for what, n in turns.items()}
 
 
 def run_times(names: list[str], given: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
@@ -120,23 +122,23 @@ def ask(name: str, what: str, turn: int, given: argparse.Namespace) -> dict[str,
 def summarize(
     cells: dict[str, Any], times: list[dict[str, Any]], base: dict[str, Any], base_times: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """One model's numbers, and those of the 8 stacks over them."""
-    ratios = [b["median"] / t["median"] for b, t in zip(base_times, times, strict=True)]
+    """One model's numbers, and what they are of those of the 8 stacks, turn by turn; speeds the other way round."""
+
+    def over_base(what: str, key: str) -> list[float]:
+        return [mine[key] / theirs[key] for mine, theirs in zip(cells[what], base[what], strict=True)]
+
+    size = cells["size"][0]
+    memory = {"predict": ("predict", "peak_mib"), "train": ("train", "peak_mib"), "kept": ("train", "kept_mib")}
     return {
-        **{key: cells["size"][key] for key in ("parameters", "flops", "convolutions")},
+        **{key: size[key] for key in ("parameters", "flops", "convolutions")},
         "time_ms": summary([t["median"] for t in times]),
         "mad_ms": statistics.median(t["mad"] for t in times),
         "wall_ms": summary([t["wall"] for t in times]),
-        "predict_mib": cells["predict"]["peak_mib"],
-        "train_mib": cells["train"]["peak_mib"],
-        "kept_mib": cells["train"]["kept_mib"],
+        **{f"{label}_mib": summary([c[key] for c in cells[what]]) for label, (what, key) in memory.items()},
         "ratios": {
-            "speed": summary(ratios),
-            "predict": cells["predict"]["peak_mib"] / base["predict"]["peak_mib"],
-            "train": cells["train"]["peak_mib"] / base["train"]["peak_mib"],
-            "kept": cells["train"]["kept_mib"] / base["train"]["kept_mib"],
-            "parameters": cells["size"]["parameters"] / base["size"]["parameters"],
-            "flops": cells["size"]["flops"] / base["size"]["flops"],
+            "speed": summary([b["median"] / t["median"] for b, t in zip(base_times, times, strict=True)]),
+            **{label: summary(over_base(what, key)) for label, (what, key) in memory.items()},
+            **{key: over_base("size", key)[0] for key in ("parameters", "flops")},
         },
     }
 
@@ -151,7 +153,7 @@ def table(rows: dict[str, Any]) -> str:
         line = [name, f"{row['parameters'] / 1e6:.1f}", f"{row['flops'] / 1e9:.1f}", str(row["convolutions"])]
         line += [shown(row["time_ms"]["values"], 1), f"{row['mad_ms']:.1f}", shown(ratios["speed"]["values"])]
         for what in ("predict", "train", "kept"):
-            line += [f"{row[f'{what}_mib']:.0f}", f"{ratios[what]:.2f}"]
+            line += [shown(row[f"{what}_mib"]["values"], 0), shown(ratios[what]["values"])]
         lines.append(line)
     paper = ["paper: resnet50-28px", "0.92 of HG8", "", "", "18.6", "0.5", f"{PAPER['speed']:.2f}"]
     lines.append([*paper, "636", f"{PAPER['predict']:.2f}", "", "< 0.5", "", ""])
@@ -174,8 +176,9 @@ def draw(rows: dict[str, Any], path: Path, device: str) -> None:
     speed.set_title("times as fast as 8 stacks, batch 1")
     kinds = (("predict", "prediction", "#3b6ea5"), ("train", "training step", "#c8793a"))
     for shift, (key, label, colour) in zip((-0.2, 0.2), kinds, strict=True):
+        parts = [rows[name]["ratios"][key]["mean"] for name in names]
         places_of = [place + shift for place in places]
-        memory.barh(places_of, [rows[n]["ratios"][key] for n in names], height=0.38, color=colour, label=label)
+        memory.barh(places_of, parts, height=0.38, color=colour, label=label)
     memory.set_title("peak of memory, of that of 8 stacks")
     if "resnet50-28px-js" in names:
         at = names.index("resnet50-28px-js")

@@ -23,7 +23,7 @@ MASTER, INK = 96, 56
 # A digit's height in the pictures, px, and how far its centre stays from their edges.
 HEIGHT, MARGIN = (13.0, 17.0), 9.0
 # Fragments in a picture of 64 x 64, and their sides, px.
-FRAGMENTS, FRAGMENT = 10, (5, 8)
+FRAGMENTS, FRAGMENT = 8, (5, 8)
 # Half of the side that a digit is painted in, px.
 REACH = 13
 
