@@ -25,9 +25,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from glyphs import Pictures, make_pictures
 from torch import Tensor, nn
 
+from glyphs import Pictures, make_pictures
 from punctum import ops
 from results import environment, markdown, read_result, shown, summary, write_result
 

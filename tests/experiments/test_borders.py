@@ -5,11 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import borders
 import numpy as np
 import pytest
 from scipy import stats
 
+import borders
 from processes import environment
 
 

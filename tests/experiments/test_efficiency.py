@@ -3,9 +3,9 @@
 import json
 import sys
 
-import efficiency
 import pytest
 
+import efficiency
 from processes import environment
 
 

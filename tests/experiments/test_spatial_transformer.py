@@ -3,13 +3,13 @@
 import json
 import sys
 
-import glyphs
 import numpy as np
 import pytest
-import spatial_transformer
 import torch
 import torch.nn.functional as F
 
+import glyphs
+import spatial_transformer
 from punctum import ops
 
 
