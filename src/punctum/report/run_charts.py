@@ -211,8 +211,8 @@ def _judged(named: Bins, shape: str) -> str:
         return f"The {shape} hold about as many points as they promise: on average, they can be taken at their word."
     if excess[under] >= -NEAR:
         return (
-            f"The {shape} are too large: {too_large}. A regularizer that asks for a spread gets it, however small the "
-            "errors are."
+            f"The {shape} are too large: {too_large}. A regularizer that asks for a spread gets it, however small "
+            "the errors are."
         )
     if excess[over] <= NEAR:
         return f"The {shape} are too small to be relied on as they are: {too_small}."
