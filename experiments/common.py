@@ -10,6 +10,7 @@ is the papers' scale: ResNet-34 at 224 px, their optimizer and epochs, for a GPU
 """
 
 import argparse
+import re
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -130,12 +131,14 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     found.add_argument("--jobs", type=int, default=0, help="trainings at a time; 0: one a core, or GPU")
     found.add_argument("--full", action="store_true", help="the papers' scale: for a GPU")
     found.add_argument("--epochs", type=int, help="instead of the default")
+    found.add_argument("--only", default="", help="variants alone whose label holds this regular expression")
     return found
 
 
 def run(experiment: Experiment, given: argparse.Namespace) -> dict[str, Any]:
     """Train what is missing, print the table, write OUT/NAME.json; returns what it holds."""
     console = Console(width=120)
+    experiment = only(experiment, given.only)
     data, folder = DATA[experiment.data], unpack(experiment.data, given.data, given.out / "data")
     cells = [
         make_cell(experiment.data, options, seed, folder, given)
@@ -166,6 +169,13 @@ def run(experiment: Experiment, given: argparse.Namespace) -> dict[str, Any]:
     console.print(table(experiment, measured), markup=False, highlight=False, soft_wrap=True)
     console.print(f"written: {path}")
     return result
+
+
+def only(experiment: Experiment, pattern: str) -> Experiment:
+    """The experiment with the variants whose label holds the pattern, and the pairs of them."""
+    variants = {label: options for label, options in experiment.variants.items() if re.search(pattern, label)}
+    pairs = [pair for pair in experiment.pairs if set(pair) <= set(variants)]
+    return replace(experiment, variants=variants, pairs=pairs)
 
 
 def make_cell(name: str, options: Options, seed: int, folder: Path, given: argparse.Namespace) -> Cell:

@@ -51,6 +51,15 @@ def test_a_difference_is_welchs_by_hand() -> None:
     assert common.difference([1.0, None], [2.0, 3.0]) is None
 
 
+def test_only_some_variants_and_their_pairs() -> None:
+    experiment = common.Experiment(
+        "a", "b", "helen", {"x 1": {}, "x 2": {}, "y": {}}, [], pairs=[("x 1", "x 2"), ("x 1", "y")]
+    )
+    found = common.only(experiment, "^x")
+    assert (list(found.variants), list(found.pairs)) == (["x 1", "x 2"], [("x 1", "x 2")])
+    assert common.only(experiment, "") == experiment
+
+
 @pytest.mark.slow
 def test_a_tiny_grid_runs_to_its_table(
     scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -143,7 +143,7 @@ def _check_models(request: Request, data: Annotations) -> None:
 def _check_protocol(request: Request, test: Annotations) -> None:
     """The metric can be computed on the test data."""
     n, k, d = test.keypoints.shape
-    sizes, none = np.ones((n, test.picture_axes), dtype=np.int64), np.zeros((n, k, d))
+    sizes, none = np.ones((n, d), dtype=np.int64), np.zeros((n, k, d))
     lengths = as_evaluation(Points(none, none[..., 0], None, none, sizes), test, request.protocol).lengths
     if request.metric != "epe" and not np.isfinite(lengths).any():
         raise ValueError(
