@@ -21,7 +21,8 @@ ROOT = Path(punctum.__file__).parent
 TOP = {"serve", "cli"}
 APPLICATIONS = {
     "train", "training", "train_settings", "evaluate", "compare", "predict", "predict_write", "predict_files",
-    "predict_layers", "score", "score_points", "score_oks", "check", "sigmas", "demo", "export",
+    "predict_layers", "score", "score_points", "score_oks", "check", "sigmas", "demo", "export", "diagnose",
+    "terminal", "terminal_diagnosis",
 } | TOP  # fmt: skip
 MODEL = {"model"} | APPLICATIONS
 HEADS = {"heads"} | MODEL
@@ -34,6 +35,9 @@ FORBIDDEN_ROOMS = {
     "metrics": HEADS,
     "schema": HEADS,
     "model": APPLICATIONS,
+    # A page is made from what a measurement left behind, by whoever did not measure it too.
+    "report": {"backbones"} | MODEL - {"compare"},
+    "evaluation": HEADS,
     # Another package's names for ops, with nothing but torch behind them; settings as files.
     "compat": {"data", "metrics", "backbones"} | HEADS,
     "recipes": {"metrics", "backbones"} | HEADS,

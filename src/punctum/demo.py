@@ -59,7 +59,7 @@ def demo(out: str | Path = "demo", *, seed: int = 0, console: Console | None = N
         console=console,
     )
     console.rule("3. accuracy on unseen scenes")
-    metrics = evaluate(run, test_file, console=console)
+    metrics = evaluate(run, test_file, console=console, report=True)
     console.rule("4. coordinates")
     predictions = predict_files(run, [test_file], out / "predictions.csv", console=console)
     points = [p for p in predictions if isinstance(p, ImagePrediction)]
@@ -68,6 +68,6 @@ def demo(out: str | Path = "demo", *, seed: int = 0, console: Console | None = N
     console.print(
         f"median error on unseen scenes: [bold]{metrics['epe_px']['median']:.2f} px[/bold] at 128 x 128\n"
         f"the picture to look at:   {picture}\ncoordinates:              {out / 'predictions.csv'}\n"
-        f"model, curves, metrics:   {run}"
+        f"the page to pass on:      {run / 'report.html'}\nmodel, curves, metrics:   {run}"
     )
     return picture

@@ -12,9 +12,9 @@ import yaml
 
 from punctum.data.errors import counted
 from punctum.data.json_text import read_json
+from punctum.environment import environment
 from punctum.evaluation import NAME as EVALUATION
 from punctum.evaluation import Evaluation
-from punctum.info import environment
 from punctum.report.blocks import Block, Cell, Code, Column, Page, Section, Table, Text
 from punctum.report.examples import ELLIPSES, galleries, shown_things
 from punctum.report.run_charts import accuracy_charts, training_charts, trust_blocks
