@@ -168,7 +168,7 @@ def test_one_image_says_nothing():
 
 @given(st.floats(0.5, 1 - 1e-8), st.floats(1, 1e5))
 def test_student_quantile_is_scipys(q, df):
-    assert student_quantile(q, df) == pytest.approx(stats.t.ppf(q, df), rel=1e-5, abs=1e-6)
+    assert student_quantile(q, df) == pytest.approx(stats.t.ppf(q, df), rel=1e-4, abs=1e-4)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))

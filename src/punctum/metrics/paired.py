@@ -194,8 +194,8 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(48)
 
 def _student_tail(angle: float, df: float) -> float:
     """P(T > sqrt(df) tan(angle)): under this substitution the density is cos(angle)^(df - 1), up to its sum."""
-    # Beyond 12 standard deviations there is nothing.
-    end = min(math.pi / 2, angle + math.atan(12 / math.sqrt(df)))
+    # With few degrees of freedom the tails are long; with many there is nothing beyond 12 standard deviations.
+    end = math.pi / 2 if df < 100 else min(math.pi / 2, angle + math.atan(12 / math.sqrt(df)))
     half = (end - angle) / 2
     places = angle + half * (_NODES + 1)
     total = math.lgamma((df + 1) / 2) - math.lgamma(df / 2) - math.log(math.pi) / 2
