@@ -12,6 +12,7 @@ from punctum.compare.cells import Cell, Outcome, run_cells, slug
 from punctum.compare.judge import outcome_value
 from punctum.compare.request import Request, Variant, variant_settings
 from punctum.files import write_text
+from punctum.terminal import print_notes
 
 FACTORS = (1 / 3, 1.0, 3.0)
 SCHEDULES = ("one_cycle", "cosine")
@@ -109,7 +110,28 @@ def tune(
     )
     tuned = {label: _choice(found, own[label].lr, own[label].schedule) for label, found in trials.items()}
     write_text(folder.parent / "tuned.json", json.dumps(tuned, indent=1) + "\n")
+    print_notes(edge_notes(tuned), console)
     return tuned
+
+
+def edge_notes(tuned: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What to think of heads that took the highest rate of all that were tried.
+
+    Example:
+        >>> trials = [{"lr": 0.1, "schedule": "cosine", "error": 2.0}, {"lr": 0.3, "schedule": "cosine", "error": 1.0}]
+        >>> edge_notes({"dsnt": {"lr": 0.3, "trials": trials}})
+        ['dsnt took the highest rate tried: short trials favour high rates, so give more minutes, or --no-tune']
+        >>> edge_notes({"dsnt": {"lr": 0.1, "trials": trials}})
+        []
+    """
+    tried = {label: [trial["lr"] for trial in choice["trials"]] for label, choice in tuned.items()}
+    edge = [label for label, rates in tried.items() if len(rates) > 1 and tuned[label]["lr"] == max(rates)]
+    if not edge:
+        return []
+    return [
+        f"{', '.join(edge)} took the highest rate tried: short trials favour high rates, so give more minutes, "
+        "or --no-tune"
+    ]
 
 
 def _choice(trials: Sequence[Trial], lr: float, schedule: str) -> dict[str, Any]:
