@@ -118,7 +118,7 @@ def edge_notes(tuned: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What to think of heads that took the highest rate of all that were tried.
 
     Example:
-        >>> trials = [{"lr": 0.1, "schedule": "cosine", "error": 2.0}, {"lr": 0.3, "schedule": "cosine", "error": 1.0}]
+        >>> trials = [{"lr": 0.1, "error": 2.0}, {"lr": 0.3, "error": 1.0}]
         >>> edge_notes({"dsnt": {"lr": 0.3, "trials": trials}})
         ['dsnt took the highest rate tried: short trials favour high rates, so give more minutes, or --no-tune']
         >>> edge_notes({"dsnt": {"lr": 0.1, "trials": trials}})
