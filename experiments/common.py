@@ -11,6 +11,7 @@ is the papers' scale: ResNet-34 at 224 px, their optimizer and epochs, for a GPU
 
 import argparse
 import re
+import statistics
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -208,7 +209,8 @@ def unpack(name: str, zips: Path, folder: Path) -> Path:
     root = folder / name
     if not root.exists():
         with zipfile.ZipFile(zips / f"{name}.zip") as archive:
-            archive.extractall(root)
+            archive.extractall(unfinished := root.with_name(f"{name}.unfinished"))
+        unfinished.rename(root)
     return root
 
 
@@ -246,8 +248,11 @@ def difference(first: Sequence[float | None], second: Sequence[float | None]) ->
     nothing but the order of the pictures."""
     if min(len(first), len(second)) < 2 or None in (*first, *second):
         return None
+    mean = statistics.fmean(first) - statistics.fmean(second)
+    if len({*first}) == len({*second}) == 1:  # No scatter at all, which Welch's test has no answer to.
+        return {"mean": mean, "half_width": 0.0}
     low, high = stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
-    return {"mean": float(low + high) / 2, "half_width": float(high - low) / 2}
+    return {"mean": mean, "half_width": float(high - low) / 2}
 
 
 def table(experiment: Experiment, measured: Mapping[str, Any]) -> str:

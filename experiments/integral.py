@@ -35,8 +35,10 @@ LEVELS = ("easy", "medium", "hard")
 
 def levels(folder: Path) -> dict[str, np.ndarray]:
     """The test instances of each level: thirds by their error under this data set's trainings of other seeds."""
-    others = [path for path in folder.parent.parent.glob("*/seed*/test") if path.parent.name != folder.name]
-    seen = [Evaluation.load(path) for path in sorted(others)]
+    files = folder.parent.parent.glob("*/seed*/test/evaluation.npz")
+    seen = [Evaluation.load(path.parent) for path in sorted(files) if path.parent.parent.name != folder.name]
+    if not seen:
+        raise ValueError("an instance's difficulty is its error under other seeds: --seeds must be 2 or more")
     relative = np.stack([e.errors / e.lengths[:, None] for e in seen])
     known = np.flatnonzero(np.isfinite(relative).any((0, 2)))
     order = np.argsort(np.nanmean(relative[:, known], axis=(0, 2)), kind="stable")

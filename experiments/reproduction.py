@@ -33,7 +33,6 @@ class Claim:
         column: the figure that decides.
         first: the variant said to be better.
         second: the variant said to be worse.
-        higher: None: by the column's own sense; True and False: "better" is said of more or less of it.
     """
 
     paper: str
@@ -43,7 +42,6 @@ class Claim:
     column: str
     first: str
     second: str
-    higher: bool | None = None
 
 
 def claims(*rows: Sequence[Any], paper: str, experiment: str, column: str) -> list[Claim]:

@@ -1,5 +1,6 @@
 """What an evaluation saw, point by point: `evaluation.npz` beside metrics.json, for reports and comparisons."""
 
+import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -75,8 +76,9 @@ class Evaluation:
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing: `punctum evaluate` writes it")
         try:
-            with np.load(path, allow_pickle=False) as file:
+            # Opened here: NumPy leaves a broken file open.
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 found = {f.name: file[f.name] for f in fields(cls) if f.name in file or f.name not in OPTIONAL}
-        except (ValueError, KeyError, OSError) as error:
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path} is not what `punctum evaluate` writes: {error}") from error
         return cls(**found)

@@ -49,6 +49,7 @@ def test_a_difference_is_welchs_by_hand() -> None:
     assert found["mean"] == pytest.approx(-3.0)
     assert found["half_width"] == pytest.approx(3.218 * (5 / 3) ** 0.5, rel=1e-3)
     assert common.difference([1.0, None], [2.0, 3.0]) is None
+    assert common.difference([90.0, 90.0], [90.0, 90.0]) == {"mean": 0.0, "half_width": 0.0}
 
 
 def test_only_some_variants_and_their_pairs() -> None:

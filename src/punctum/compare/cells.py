@@ -149,6 +149,8 @@ def _prepare(cell: Cell, folder: Path) -> None:
         raise ValueError(
             f"{folder} holds a cell with other {', '.join(changed)}: choose another folder, or delete this one"
         )
+    if wanted != there:  # Another place or other hardware: what is not done yet is done with these.
+        write_text(path, json.dumps(wanted, indent=1) + "\n")
 
 
 def _comparable(values: dict[str, Any], key: str) -> Any:

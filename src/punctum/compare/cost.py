@@ -6,6 +6,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -172,7 +173,8 @@ def _load_libraries(device: torch.device) -> None:
 def _forget_peak() -> None:
     """Let the process's peak start from what it has now; where only the all-time peak is known, it stays."""
     if _CLEAR.exists():
-        _CLEAR.write_text("5")
+        with suppress(OSError):  # Where the process may not write there, as in some containers.
+            _CLEAR.write_text("5")
 
 
 def _resident_peak() -> float:

@@ -40,9 +40,12 @@ def metric_values(evaluation: Evaluation, metric: str) -> Floats:
 
 
 def outcome_value(outcome: Outcome, metric: str) -> float | None:
-    """The metric of a cell, turned so that lower is better; None where no point has one."""
-    values = metric_values(Evaluation.load(outcome.folder / "test"), metric)
-    if np.isnan(values).all():
+    """The metric of a cell, turned so that lower is better; None where no point has one, or a prediction is no
+    number."""
+    evaluation = Evaluation.load(outcome.folder / "test")
+    values = metric_values(evaluation, metric)
+    # Means leave out what is no number: a head must not gain by predicting such.
+    if np.isnan(values).all() or not np.isfinite(evaluation.keypoints).all():
         return None
     mean = float(np.nanmean(values))
     return 1 - mean if higher_is_better(metric) else mean

@@ -1,5 +1,6 @@
 """From a request to what can be trained: the two parts of the data, settings that fit them, and what they weigh."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from punctum import backbones
+from punctum.compare.judge import metric_values
 from punctum.compare.plan import Load
 from punctum.compare.request import Request, Variant, variant_settings
 from punctum.compare.tuning import FRACTION
-from punctum.data import Annotations, dataset_of, draw_images, read, split
+from punctum.data import Annotations, dataset_of, draw_images, inspect, read, split
 from punctum.data.parts import write_part
 from punctum.evaluate import as_evaluation
 from punctum.model import KeypointModel, ModelConfig
@@ -29,34 +31,50 @@ class Prepared:
     test: Annotations
     test_path: str
 
+    def write_parts(self, source: TrainSettings) -> None:
+        """Write both parts where the request's settings name them; `source` names the data as they were given."""
+        if self.request.test is None:
+            for path, part in ((self.request.settings.data, self.train), (self.test_path, self.test)):
+                write_part(path, part, source.data, source.images)
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Of both parts: they differ where an image, a label or a box does, wherever the files are."""
+        return {"train": _fingerprint(self.train), "test": _fingerprint(self.test)}
+
 
 def prepare(request: Request, folder: Path) -> Prepared:
     """Divide the data, complete the settings, and refuse what cannot be trained or judged, before anything is.
 
     Args:
         request: its settings name the data as they were given.
-        folder: DIR/data, where the parts are written when there is no test file.
+        folder: DIR/data, where `Prepared.write_parts` puts the parts when there is no test file.
     Raises:
-        ValueError: a head, stride or metric does not fit the data, or an image is in both parts.
-        OSError: a file cannot be read or written.
+        ValueError: a head, stride, training size or metric does not fit the data, or an image is in both parts.
+        OSError: a file cannot be read.
     """
     settings = request.settings
     data = read(settings.data, settings.images)
     if request.test is None:
         train, test = split(data, request.test_fraction, request.test_seed)
-        paths = {name: folder / f"{name}.json" for name in ("train", "test")}
-        for name, part in (("train", train), ("test", test)):
-            write_part(paths[name], part, settings.data, settings.images)
-        train_path, images, test_path = str(paths["train"]), None, str(paths["test"])
+        # Whole paths: another call may come from another folder.
+        train_path, images, test_path = (
+            str(folder.resolve() / "train.json"),
+            None,
+            str(folder.resolve() / "test.json"),
+        )
     else:
         train, test = data, read(request.test, request.test_images)
         train_path, images, test_path = settings.data, settings.images, request.test
         _check_apart(train, test)
+    if settings.val is not None:
+        _check_apart(read(settings.val, settings.val_images), test)
     heads = {
         label: replace(resolve(head, train), data=train_path, images=images) for label, head in request.heads.items()
     }
     request = replace(request, heads=heads)
     _check_models(request, train)
+    _check_sizes(request, train)
     _check_protocol(request, test)
     return Prepared(request, train, test, test_path)
 
@@ -117,7 +135,7 @@ def _check_apart(train: Annotations, test: Annotations) -> None:
     if both:
         raise ValueError(
             f"{len(both)} images are in {train.source} and in {test.source} (say {min(both)}): heads would be "
-            "judged by what they were trained on"
+            "judged by what they were trained on, or chosen by"
         )
 
 
@@ -143,10 +161,36 @@ def _check_models(request: Request, data: Annotations) -> None:
 def _check_protocol(request: Request, test: Annotations) -> None:
     """The metric can be computed on the test data."""
     n, k, d = test.keypoints.shape
-    sizes, none = np.ones((n, d), dtype=np.int64), np.zeros((n, k, d))
-    lengths = as_evaluation(Points(none, none[..., 0], None, none, sizes), test, request.protocol).lengths
-    if request.metric != "epe" and not np.isfinite(lengths).any():
+    if not test.labelled.any():
         raise ValueError(
-            f"no instance of the test data has a length to divide errors by, so {request.metric} cannot be computed: "
-            "choose another --normalizer or --min-length, or --metric epe"
+            f"{test.source}: not one point of the test data is labelled, so nothing can be judged by them"
         )
+    # Images are looked at only where their size can make a length too short.
+    sizes = inspect(test).sizes if request.protocol.min_length else np.ones((n, d), dtype=np.int64)
+    none = np.zeros((n, k, d))
+    seen = as_evaluation(Points(none, none[..., 0], None, none, sizes), test, request.protocol)
+    if not np.isfinite(metric_values(seen, request.metric)).any():
+        raise ValueError(
+            f"no labelled instance of the test data has a length to divide errors by, so {request.metric} cannot be "
+            "computed: choose another --normalizer or --min-length, or --metric epe"
+        )
+
+
+def _check_sizes(request: Request, data: Annotations) -> None:
+    """There are as many images as --train-sizes asks for."""
+    settings = request.settings
+    if settings.val is None:
+        data, _ = split(data, settings.val_fraction, settings.seed)
+    there = len(set(data.images))
+    if max(request.sizes) > there:
+        raise ValueError(
+            f"--train-sizes {max(request.sizes)}: there are {there} images to train on, beside those of the test and "
+            "the validation"
+        )
+
+
+def _fingerprint(data: Annotations) -> str:
+    digest = hashlib.sha256("\n".join([*data.schema.names, *data.image_names, *data.ids]).encode())
+    for array in (data.keypoints, data.visibility, data.boxes):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]

@@ -36,11 +36,14 @@ def run_workers(module: str, folders: Sequence[Path], jobs: int = 0) -> Iterator
     """
     jobs, gpus = jobs or job_count(), _gpus()
     processes: list[Process] = []
+    stopped = threading.Event()
     places: SimpleQueue[int] = SimpleQueue()
     for place in range(jobs):
         places.put(place)
 
     def run(folder: Path) -> str:
+        if stopped.is_set():
+            return "not started"
         place = places.get()
         environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
         # The same punctum as this one's, wherever it was imported from.
@@ -48,7 +51,7 @@ def run_workers(module: str, folders: Sequence[Path], jobs: int = 0) -> Iterator
         if gpus:
             environment["CUDA_VISIBLE_DEVICES"] = gpus[place % len(gpus)]
         try:
-            return _run(module, folder, environment, processes)
+            return _run(module, folder, environment, processes, stopped)
         finally:
             places.put(place)
 
@@ -58,6 +61,7 @@ def run_workers(module: str, folders: Sequence[Path], jobs: int = 0) -> Iterator
             for future in as_completed(started):
                 yield started[future], future.result()
         except BaseException:
+            stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
             _end(processes)
             raise
@@ -79,8 +83,10 @@ def alone(folder: Path) -> Iterator[None]:
     with (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise ValueError(f"another process is at work in {folder}: wait for it, or end it") from error
+        except OSError:  # A file system without locks: Lustre and NFS as many clusters mount them.
+            pass
         yield
 
 
@@ -107,7 +113,9 @@ def _gpus() -> list[str]:
     return named or [str(i) for i in range(torch.cuda.device_count())]
 
 
-def _run(module: str, folder: Path, environment: dict[str, str], processes: list[Process]) -> str:
+def _run(
+    module: str, folder: Path, environment: dict[str, str], processes: list[Process], stopped: threading.Event
+) -> str:
     """One process; returns what went wrong, or nothing."""
     path = folder / "log.txt"
     with path.open("ab") as log:
@@ -117,6 +125,8 @@ def _run(module: str, folder: Path, environment: dict[str, str], processes: list
             command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment
         ) as process:
             processes.append(process)
+            if stopped.is_set():  # While it started, all the others were ended.
+                process.terminate()
             code = process.wait()
             processes.remove(process)
     if code == 0:

@@ -138,6 +138,6 @@ def _saving(best: Mapping[str, Any], chosen: Mapping[str, Any]) -> str:
     if best["cost"] is None or chosen["cost"] is None:
         return ""
     slow, fast = best["cost"]["picture_ms"], chosen["cost"]["picture_ms"]
-    if slow > AS_FAST * fast:
+    if slow > AS_FAST * fast or best["cost"]["parameters"] <= chosen["cost"]["parameters"]:
         return f", and it takes {slow:.1f} ms a picture instead of {fast:.1f}"
     return ", and it is the larger network"

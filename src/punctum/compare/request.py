@@ -63,8 +63,12 @@ class Request:
             problems.append(f"--seeds must be at least 1, got {self.seeds}")
         if (self.budget is None) == (self.max_epochs is None):
             problems.append("give --budget or --max-epochs, and not both")
-        if self.budget is not None and not self.budget > 0:
+        if self.budget is not None and not 0 < self.budget < float("inf"):
             problems.append(f"--budget must be a positive number of minutes, got {self.budget}")
+        if self.max_epochs is not None and self.max_epochs < 1:
+            problems.append(f"--max-epochs must be at least 1, got {self.max_epochs}")
+        if self.test is None and self.test_images is not None:
+            problems.append("--test-images goes with --test FILE")
         problems += _metric_problems(self.metric)
         if problems:
             raise ValueError("; ".join(problems))

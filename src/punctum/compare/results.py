@@ -34,13 +34,15 @@ def collect(
         tuned: each head's rate and schedule.
         costs: of each variant, where it was measured.
     Raises:
-        RuntimeError: no cell has a result.
+        ChildProcessError: no cell has a result.
+        ValueError: cells were judged by different points.
     """
     evaluations, failed = _loaded(cells)
     if not evaluations:
         first = next(iter(failed), {"name": "", "error": "there is no cell"})
-        raise RuntimeError(f"no training came to an end: {first['name']}: {first['error']}")
+        raise ChildProcessError(f"no training came to an end: {first['name']}: {first['error']}")
     some = next(iter(next(iter(evaluations.values())).values()))
+    _check_rows(some, evaluations)
     numbers = np.unique(some.images, return_inverse=True)[1]
     variants = [variant for variant in request.variants() if variant in evaluations]
     values = {v: _stacked(evaluations[v], request.metric) for v in variants}
@@ -87,6 +89,19 @@ def _loaded(cells: Cells) -> tuple[dict[Variant, dict[int, Evaluation]], list[di
             error = "its predictions are not numbers"
         failed.append({"name": outcome.cell.name, "head": variant.head, "error": error})
     return found, failed
+
+
+def _check_rows(some: Evaluation, evaluations: Mapping[Variant, Mapping[int, Evaluation]]) -> None:
+    """All were judged by the same points in the same order: else differences would be of other images."""
+    for variant, by_seed in evaluations.items():
+        for seed, found in by_seed.items():
+            if not np.array_equal(found.ids, some.ids) or not np.array_equal(
+                found.target, some.target, equal_nan=True
+            ):
+                raise ValueError(
+                    f"{variant.head}, seed {seed}, was judged by other points than the others: the test data have "
+                    "changed in between; choose another --out"
+                )
 
 
 def _stacked(evaluations: Mapping[int, Evaluation], metric: str) -> Floats:
@@ -137,9 +152,15 @@ def _entry(
         "epochs": cell.settings.max_epochs,
         "lr": cell.settings.optimizer.lr,
         "schedule": cell.settings.optimizer.schedule,
-        "train_minutes": (_mean(result["train_seconds"] for result in results) or 0) / 60,
+        "train_minutes": _minutes(results),
         "cost": None if cost is None else asdict(cost),
     }
+
+
+def _minutes(results: Sequence[Mapping[str, Any]]) -> float | None:
+    """Of a training, on the average; an interrupted one knows only of its last part."""
+    seconds = _mean(result["train_seconds"] for result in results if not result.get("resumed"))
+    return None if seconds is None else seconds / 60
 
 
 def _mean(values: Any) -> float | None:

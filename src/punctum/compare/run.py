@@ -83,8 +83,8 @@ def compare(
         What comparison.json holds.
     Raises:
         ValueError: the request does not fit the data, or another one was begun in `out`; nothing has been trained.
-        OSError: a file cannot be read or written.
-        RuntimeError: not a single training came to an end.
+        OSError: a file cannot be read or written, the folder holds other things, or (ChildProcessError) not a single
+            training came to an end.
     """
     folder, console, jobs = Path(out), console or Console(quiet=True), jobs or job_count()
     with alone(folder):
@@ -93,9 +93,20 @@ def compare(
 
 def _compare(request: Request, folder: Path, jobs: int, command: str, console: Console) -> dict[str, Any]:
     began = time.monotonic()
-    _check_same(request, folder / PLAN)
+    there = _there(folder)
+    _check_same(request, there, folder)
     prepared = prepare(request, folder / "data")
-    plan = _planned(request, prepared, folder, jobs, began, console)
+    _check_data(prepared, there, folder)
+    known = {"punctum": punctum.__version__, "request": request.to_dict(), "data": prepared.fingerprints}
+    if there.get("plan") is None:  # From here on the folder is this comparison's.
+        _write_plan(folder, known, None)
+    prepared.write_parts(request.settings)
+    if there.get("plan") is None:
+        plan = _new_plan(prepared, folder, jobs, began, console)
+        _write_plan(folder, known, plan)
+    else:
+        console.print(f"going on with the comparison in {folder}", markup=False)
+        plan = there["plan"]
     ready = prepared.request
     print_plan(ready, plan, console)
     tuned: dict[str, dict[str, Any]] = {}
@@ -145,31 +156,65 @@ def grid(prepared: Prepared, plan: Plan, tuned: dict[str, dict[str, Any]]) -> di
     return cells
 
 
-def _check_same(request: Request, path: Path) -> None:
+def _there(folder: Path) -> dict[str, Any]:
+    """What plan.json says: request, data, and the plan, if one was made; nothing in a new folder.
+
+    Raises:
+        ValueError: plan.json is none of this version's.
+        FileExistsError: the folder holds other things.
+    """
+    path = folder / PLAN
     if not path.is_file():
+        others = sorted(entry.name for entry in folder.glob("[!.]*"))
+        if others:
+            raise FileExistsError(
+                f"{folder} holds other things ({', '.join(others[:3])}), and no comparison: choose another --out"
+            )
+        return {}
+    try:
+        there = json.loads(path.read_text(encoding="utf-8"))
+        plan = None if there["plan"] is None else Plan(**there["plan"])
+        return {"request": dict(there["request"]), "data": there.get("data"), "plan": plan}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} is no plan that punctum {punctum.__version__} can go on with ({type(error).__name__}: {error}): "
+            "choose another --out"
+        ) from error
+
+
+def _check_same(request: Request, there: dict[str, Any], folder: Path) -> None:
+    """Where something was planned already, it was for the same request."""
+    if there.get("plan") is None:
         return
-    there = json.loads(path.read_text(encoding="utf-8"))["request"]
-    changed = list(differences(request.to_dict(), there))
+    changed = list(differences(request.to_dict(), there["request"]))
     if changed:
         raise ValueError(
-            f"{path.parent} holds another comparison: {'; '.join(changed[:8])}. Choose another --out, "
-            "or ask for the same"
+            f"{folder} holds another comparison: {'; '.join(changed[:8])}. Choose another --out, or ask for the same"
         )
 
 
-def _planned(request: Request, prepared: Prepared, folder: Path, jobs: int, began: float, console: Console) -> Plan:
-    """The plan that was made before, or a new one."""
-    path = folder / PLAN
-    if path.is_file():
-        console.print(f"going on with the comparison in {folder}")
-        return Plan(**json.loads(path.read_text(encoding="utf-8"))["plan"])
+def _check_data(prepared: Prepared, there: dict[str, Any], folder: Path) -> None:
+    """The data are what they were: else images that were trained on could be among those to judge by."""
+    if there.get("plan") is None or there["data"] is None:
+        return
+    changed = [part for part, mark in prepared.fingerprints.items() if there["data"].get(part) != mark]
+    if changed:
+        raise ValueError(
+            f"the annotations have changed since the comparison in {folder} began ({' and '.join(changed)} images): "
+            "choose another --out, or give it the same data"
+        )
+
+
+def _write_plan(folder: Path, known: dict[str, Any], plan: Plan | None) -> None:
+    content = {**known, "plan": None if plan is None else asdict(plan)}
+    write_text(folder / PLAN, json.dumps(content, indent=1) + "\n")
+
+
+def _new_plan(prepared: Prepared, folder: Path, jobs: int, began: float, console: Console) -> Plan:
     speeds: dict[tuple[str, int | None], Speed] = {}
-    if request.max_epochs is None:
+    if prepared.request.max_epochs is None:
         speeds = _speeds(prepared.request, folder / "speed", jobs, console)
-    plan = make_plan(prepared, speeds, jobs, time.monotonic() - began)
-    content = {"punctum": punctum.__version__, "request": request.to_dict(), "plan": asdict(plan)}
-    write_text(path, json.dumps(content, indent=1) + "\n")
-    return plan
+    return make_plan(prepared, speeds, jobs, time.monotonic() - began)
 
 
 def _speeds(request: Request, folder: Path, jobs: int, console: Console) -> dict[tuple[str, int | None], Speed]:

@@ -45,8 +45,8 @@ def parse_heads(text: str) -> list[HeadSpec]:
         ValueError: --heads: unknown head 'dnst': did you mean 'dsnt'? There are: density, dsnt, ...
     """
     specs = [_parse(part) for part in _parts(text)]
-    labels = [spec.label for spec in specs]
-    twice = sorted({label for label in labels if labels.count(label) > 1})
+    words = [spec.words for spec in specs]
+    twice = sorted({spec.label for spec in specs if words.count(spec.words) > 1})
     if twice:
         raise ValueError(f"--heads: {', '.join(twice)} stands there twice")
     if not specs:

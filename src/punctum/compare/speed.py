@@ -23,7 +23,7 @@ from punctum.train import build_model
 from punctum.training.budget import seconds_per_step
 from punctum.training.hardware import beside_others, own_cores
 
-RESULT = "speed.json"
+RESULT, SETTINGS = "speed.json", "settings.json"
 PICTURES = 96
 
 
@@ -32,12 +32,14 @@ def measure_speeds(
 ) -> tuple[dict[str, Speed], dict[str, str]]:
     """The speeds of these settings by their names, and what went wrong with the others.
 
-    What was measured once is not measured again.
+    What was measured once, of the same settings, is not measured again.
     """
     folders = {folder / name: name for name in settings}
-    waiting = [path for path in folders if not (path / RESULT).is_file()]
+    told = {path: json.dumps(settings[name].to_dict()) + "\n" for path, name in folders.items()}
+    waiting = [path for path in folders if not (path / RESULT).is_file() or _settings_text(path) != told[path]]
     for path in waiting:
-        write_text(path / "settings.json", json.dumps(settings[folders[path]].to_dict()) + "\n")
+        (path / RESULT).unlink(missing_ok=True)
+        write_text(path / SETTINGS, told[path])
     errors: dict[str, str] = {}
     with count(console, "measuring speed", len(waiting)) as advance:
         for path, error in run_workers("punctum.compare.speed", waiting, jobs):
@@ -48,11 +50,16 @@ def measure_speeds(
     return {name: Speed(**json.loads(path.read_text(encoding="utf-8"))) for name, path in done.items()}, errors
 
 
+def _settings_text(folder: Path) -> str:
+    path = folder / SETTINGS
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
 def main() -> int:
     """Measure the settings in the folder that the command line names."""
     end_with_parent()
     start, folder = time.process_time(), Path(sys.argv[1])
-    settings = TrainSettings.from_dict(json.loads((folder / "settings.json").read_text(encoding="utf-8")))
+    settings = TrainSettings.from_dict(json.loads((folder / SETTINGS).read_text(encoding="utf-8")))
     try:
         speed = measured(settings)
         speed = replace(speed, start=speed.start + start)

@@ -23,26 +23,33 @@ def print_plan(request: Request, plan: "Plan", console: Console) -> None:
     """What will be trained, and how long that takes."""
     strides = f" x {len(request.strides)} strides" if request.strides else ""
     sizes = f" x {len(request.sizes)} training sets" if len(request.sizes) > 1 else ""
+    over = "the largest training set" if len(request.sizes) > 1 else "the training set"
     lines = [
         f"images: {plan.train_pictures} to train on, {plan.test_pictures} held out to judge by",
-        f"grid: {len(request.heads)} heads{strides}{sizes} x {request.seeds} seeds = {len(plan.cells)} trainings",
-        f"each: {plan.epochs} epochs of the largest training set, {plan.steps} steps for every head"
+        f"grid: {counted(len(request.heads), 'head')}{strides}{sizes} x {counted(request.seeds, 'seed')} = "
+        f"{counted(len(plan.cells), 'training')}",
+        f"each: {counted(plan.epochs, 'epoch')} of {over}, {counted(plan.steps, 'step')} for every head"
         + (" and every training set" if len(request.sizes) > 1 else ""),
     ]
     if request.tune:
         most = TUNING_RUNS * len(request.heads)
-        lines.append(f"before: each head's rate and schedule, at most {most} trials of {plan.tuning_epochs} epochs")
+        lines.append(
+            f"before: each head's rate and schedule, at most {most} trials of {counted(plan.tuning_epochs, 'epoch')}"
+        )
         if plan.tuning_images:
-            lines[-1] += f" on {plan.tuning_images} images"
+            lines[-1] += f" on {counted(plan.tuning_images, 'image')}"
     if plan.seconds is not None:
-        lines.append(f"expected: {duration(plan.seconds)}, {plan.jobs} trainings at a time")
+        lines.append(f"expected: {duration(plan.seconds)}, {counted(plan.jobs, 'training')} at a time")
     for line in lines:
         console.print(f"  {line}", highlight=False, markup=False)
-    over = plan.seconds is not None and request.budget is not None and plan.seconds > request.budget * 60
-    if over:
+    too_long = plan.seconds is not None and request.budget is not None and plan.seconds > request.budget * 60
+    if too_long:
         _note(f"that is over the budget of {request.budget:g} minutes: less does not fit", console)
     if request.max_epochs is None and plan.epochs < FEW_EPOCHS:
-        _note(f"{plan.epochs} epochs are few: heads that learn slowly come out worse than they are", console)
+        _note(
+            f"{counted(plan.epochs, 'epoch')} can be too few: heads that learn slowly come out worse than they are",
+            console,
+        )
 
 
 def print_comparison(result: Mapping[str, Any], console: Console) -> None:

@@ -68,7 +68,7 @@ def rate_beyond(trials: Sequence[Trial], chosen: Trial) -> float | None:
 def tune(
     request: Request, data: Mapping[str, Any], size: tuple[int, int], folder: Path, jobs: int, console: Console
 ) -> dict[str, dict[str, Any]]:
-    """Each head's rate and schedule, with all that was tried; written to FOLDER/tuned.json.
+    """Each head's rate and schedule, with all that was tried; written to tuned.json beside FOLDER, and decided once.
 
     Three rates around the setting's own, one more where the best lies on the edge, then the other schedule at the
     best rate; one seed, at the stride of `tuning_stride`. Every head goes through
@@ -85,6 +85,9 @@ def tune(
         {label: {"lr", "schedule", "failed", "trials": [{"lr", "schedule", "error"}, ...]}}; where every trial failed,
         the setting's own.
     """
+    path = folder.parent / "tuned.json"
+    if path.is_file():  # A trial that failed and now would not must not change what other cells were trained with.
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     trials: dict[str, list[Trial]] = {label: [] for label in request.heads}
 
     def stage(wanted: Mapping[str, Sequence[tuple[float, str]]]) -> None:
@@ -109,8 +112,14 @@ def tune(
         }
     )
     tuned = {label: _choice(found, own[label].lr, own[label].schedule) for label, found in trials.items()}
+<<<<<<< HEAD
     write_text(folder.parent / "tuned.json", json.dumps(tuned, indent=1) + "\n")
     print_notes(edge_notes(tuned), console)
+=======
+    for label in (label for label, choice in tuned.items() if choice["failed"]):
+        console.print(f"  {label}: every trial failed, it keeps its own rate", markup=False, highlight=False)
+    write_text(path, json.dumps(tuned, indent=1) + "\n")
+>>>>>>> wt-qa1
     return tuned
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 import time
 from dataclasses import replace
@@ -40,9 +41,13 @@ def run_cell(folder: Path, console: Console) -> dict[str, Any]:
     """Train, unless that is done; judge on the test data; write result.json, last."""
     cell = Cell.from_dict(json.loads((folder / "cell.json").read_text(encoding="utf-8")))
     run, trained = folder / "run", folder / "trained.json"
+    # Where the folder is now, not where it was when it was made.
+    cell = replace(cell, settings=replace(cell.settings, out=str(run)))
     if not trained.is_file():
         began, cpu = time.monotonic(), time.process_time()
         resume = (run / "config.yaml").is_file()
+        if not resume:  # Killed before its first file was whole.
+            shutil.rmtree(run, ignore_errors=True)
         settings = replace(cell.settings, hardware=beside_others(cell.settings.hardware))
         train(settings, resume=resume, console=console)
         figures = {"train_seconds": time.monotonic() - began, "cpu_seconds": time.process_time() - cpu}

@@ -174,8 +174,9 @@ def _differences(result: Mapping[str, Any]) -> list[Block]:
     return [
         *(blocks or [Text("There is nothing to compare with.")]),
         Text(
-            "Intervals cover other images and other seeds; together they hold all the true differences in 95 % of "
-            "comparisons. Images are paired: what makes one hard for all heads is not in them."
+            "Intervals cover other images and other seeds, and allow for there being several heads: in 95 % of "
+            "comparisons the truly best one is among those not told from the best. Images are paired: what makes one "
+            "hard for all heads is not in them."
         ),
     ]
 
