@@ -139,8 +139,9 @@ def fit_cell(name: str, n: int, scale: Scale, folder: Path) -> dict[str, Any]:
 def fit(options: dict[str, Any], n: int, steps: int, seeds: int, peak: bool = False) -> list[list[float]]:
     """How far inside the truth a fitted map's coordinate lies, in cells: for each of `DISTANCES`, each seed's.
 
-    Every map starts nearly flat (or with `peak`, as a blob about the truth, 1.5 cells wide) and has a truth of its own, whose height is random in the map's middle half. Adam moves
-    each logit by itself, so maps fitted together are as good as maps fitted one by one.
+    Every map starts nearly flat (or with `peak`, as a blob about the truth, 1.5 cells wide) and has a truth of its
+    own, whose height is random in the map's middle half. Adam moves each logit by itself, so maps fitted together are
+    as good as maps fitted one by one.
     """
     count = len(DISTANCES) * seeds
     generator = torch.Generator().manual_seed(0)
