@@ -67,9 +67,9 @@ class Scale:
     steps: int = 2000
     seeds: int = 3
     size: int = 64
-    train: int = 512
+    train: int = 384
     test: int = 512
-    epochs: int = 12
+    epochs: int = 6
     width: float = 0.125
 
 
