@@ -50,6 +50,10 @@ HEADS: dict[str, dict[str, Any]] = {
     "integral+kl": {"name": "integral", "prior": "kl"},
     "density": {"name": "density", "absent": False},
 }
+# Free maps alone: the paper's way with heatmaps, and a start near the truth instead of a flat map.
+AS_IN_PAPER = {"name": "heatmap", "centre": "rounded", "decoder": "quarter"}
+MORE_MAPS: dict[str, dict[str, Any]] = {"heatmap, rounded, quarter": AS_IN_PAPER}
+PEAK = ", from a peak"
 DISTANCES = (0.02, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 # Left ends of the bins of distances, in cells; the last one is the interior.
 BINS = (0.0, 0.5, 1.0, 2.0, 3.0)
@@ -63,9 +67,9 @@ class Scale:
     steps: int = 2000
     seeds: int = 3
     size: int = 64
-    train: int = 512
+    train: int = 384
     test: int = 512
-    epochs: int = 12
+    epochs: int = 6
     width: float = 0.125
 
 
@@ -91,7 +95,8 @@ def main() -> None:
     }
     scale = Scale(**{**vars(base), **changes})
     names = given.heads.split(",")
-    maps = {str(n): {name: fit_cell(name, n, scale, given.out / "maps") for name in names} for n in scale.maps}
+    free = [*names, *(MORE_MAPS if "heatmap" in names else ()), *(n + PEAK for n in names if n == "dsnt+variance")]
+    maps = {str(n): {name: fit_cell(name, n, scale, given.out / "maps") for name in free} for n in scale.maps}
     trained = train_all(names, scale, given)
     report = {
         "experiment": "borders",
@@ -120,21 +125,23 @@ def main() -> None:
 def fit_cell(name: str, n: int, scale: Scale, folder: Path) -> dict[str, Any]:
     """Bias inwards by distance for one head and size, or what an earlier call found."""
     path = folder / f"{slug(name)}-{n}.json"
-    settings = {"head": HEADS[name], "size": n, "steps": scale.steps, "seeds": scale.seeds, "distances": DISTANCES}
+    options = {**HEADS, **MORE_MAPS}[name.removesuffix(PEAK)]
+    settings = {"head": options, "size": n, "steps": scale.steps, "seeds": scale.seeds, "distances": DISTANCES}
     if (there := read_result(path)) is not None and there["settings"] == json.loads(json.dumps(settings)):
         return there
-    columns = fit(HEADS[name], n, scale.steps, scale.seeds)
+    columns = fit(options, n, scale.steps, scale.seeds, peak=name.endswith(PEAK))
     inward = {str(d): summary(column) for d, column in zip(DISTANCES, columns, strict=True)}
     write_result(path, {"settings": settings, "inward": inward})
     print(f"maps {n} {name}: {[round(v['mean'], 3) for v in inward.values()]}", flush=True)
     return read_result(path) or {}
 
 
-def fit(options: dict[str, Any], n: int, steps: int, seeds: int) -> list[list[float]]:
+def fit(options: dict[str, Any], n: int, steps: int, seeds: int, peak: bool = False) -> list[list[float]]:
     """How far inside the truth a fitted map's coordinate lies, in cells: for each of `DISTANCES`, each seed's.
 
-    Every map starts at random and has a truth of its own, whose height is random in the map's middle half. Adam moves
-    each logit by itself, so maps fitted together are as good as maps fitted one by one.
+    Every map starts nearly flat (or with `peak`, as a blob about the truth, 1.5 cells wide) and has a truth of its
+    own, whose height is random in the map's middle half. Adam moves each logit by itself, so maps fitted together are
+    as good as maps fitted one by one.
     """
     count = len(DISTANCES) * seeds
     generator = torch.Generator().manual_seed(0)
@@ -142,7 +149,10 @@ def fit(options: dict[str, Any], n: int, steps: int, seeds: int) -> list[list[fl
     pixels = torch.stack([torch.tensor(DISTANCES).repeat_interleave(seeds) - 0.5, heights - 0.5], -1)[None]
     truth = ops.to_normalized(pixels, (n, n))
     head = heads.build(in_channels=1, num_keypoints=count, size=(n, n), **options)
-    logits = (0.1 * torch.randn(1, count, n, n, generator=generator)).requires_grad_()
+    logits = 0.1 * torch.randn(1, count, n, n, generator=generator)
+    if peak:
+        logits += 10 * ops.render_gaussian(truth, 1.5, (n, n), normalize=False)
+    logits.requires_grad_()
     optimizer = torch.optim.Adam([logits], lr=0.1)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     target = Target(truth, torch.ones(1, count, dtype=torch.bool))

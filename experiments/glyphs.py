@@ -1,6 +1,5 @@
 """Cluttered pictures with one digit each, for the spatial transformer: seeded, exact places, nothing to download."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -51,13 +50,14 @@ class Pictures:
         return images, places.to(device), self.labels[chosen].to(device)
 
 
-def make_pictures(count: int, size: int, seed: Sequence[int], where: str = "anywhere") -> Pictures:
+@cache
+def make_pictures(count: int, size: int, seed: tuple[int, ...], where: str = "anywhere") -> Pictures:
     """Pictures of one digit each, among fragments of other digits that lie anywhere.
 
     Args:
         count: N.
         size: height and width, px.
-        seed: the same seed and `where` give the same pictures.
+        seed: the same seed and `where` give the same pictures; they are kept, for they take a while.
         where: the digit's centre lies "anywhere", or in the "left" or "right" half.
     """
     rng = np.random.default_rng([*seed, ("anywhere", "left", "right").index(where)])

@@ -108,7 +108,7 @@ class Scale:
     window: int = 28
     train: int = 8192
     test: int = 1024
-    steps: int = 600
+    steps: int = 500
     batch: int = 64
     seeds: int = 3
     trained_on: tuple[str, ...] = ("left",)
@@ -241,8 +241,8 @@ def run_cell(kind: str, where: str, seed: int, scale: Scale, folder: Path, devic
     if (there := read_result(path)) is not None and there["settings"] == settings:
         return there
     began = time.process_time()
-    model, gradient = train(kind, make_pictures(scale.train, scale.size, [seed, 0], where), scale, seed, device)
-    halves = {half: make_pictures(scale.test, scale.size, [seed, 1], half) for half in ("left", "right")}
+    model, gradient = train(kind, make_pictures(scale.train, scale.size, (seed, 0), where), scale, seed, device)
+    halves = {half: make_pictures(scale.test, scale.size, (seed, 1), half) for half in ("left", "right")}
     found = {half: judge(model, pictures, device) for half, pictures in halves.items()}
     folder.mkdir(parents=True, exist_ok=True)
     torch.save(model.state_dict(), path.with_suffix(".pt"))
@@ -262,7 +262,7 @@ def draw(scale: Scale, out: Path, device: str, columns: int = 8) -> None:
 
     shown_here = {"dsnt": "#e4572e", "fully_connected": "#29b6f6"}
     found, heatmaps = {}, None
-    halves = [make_pictures(columns // 2, scale.size, [0, 2], half) for half in ("left", "right")]
+    halves = [make_pictures(columns // 2, scale.size, (0, 2), half) for half in ("left", "right")]
     pictures = torch.cat([half.batch(torch.arange(columns // 2), device)[0] for half in halves])
     truth = torch.cat([half.batch(torch.arange(columns // 2), device)[1] for half in halves])
     for kind in shown_here:
