@@ -112,14 +112,10 @@ def tune(
         }
     )
     tuned = {label: _choice(found, own[label].lr, own[label].schedule) for label, found in trials.items()}
-<<<<<<< HEAD
-    write_text(folder.parent / "tuned.json", json.dumps(tuned, indent=1) + "\n")
-    print_notes(edge_notes(tuned), console)
-=======
     for label in (label for label, choice in tuned.items() if choice["failed"]):
         console.print(f"  {label}: every trial failed, it keeps its own rate", markup=False, highlight=False)
     write_text(path, json.dumps(tuned, indent=1) + "\n")
->>>>>>> wt-qa1
+    print_notes(edge_notes(tuned), console)
     return tuned
 
 
@@ -134,7 +130,7 @@ def edge_notes(tuned: Mapping[str, Mapping[str, Any]]) -> list[str]:
         []
     """
     tried = {label: [trial["lr"] for trial in choice["trials"]] for label, choice in tuned.items()}
-    edge = [label for label, rates in tried.items() if len(rates) > 1 and tuned[label]["lr"] == max(rates)]
+    edge = [label for label, rates in tried.items() if tuned[label]["lr"] == max(rates) > min(rates)]
     if not edge:
         return []
     return [
