@@ -13,6 +13,7 @@ import pytest
 
 from processes import environment
 from punctum.compare import worker
+from punctum.compare.plan import Speed
 from punctum.data import read
 from punctum.data.synthetic_layers import write_scans
 from punctum.data.synthetic_volumes import write_volumes
@@ -160,11 +161,15 @@ def test_strides_and_training_sets(compare, tmp_path):
     assert {"By output stride", "By training images"} <= set(titles)
 
 
-def test_a_budget_becomes_epochs(compare, tmp_path):
-    result = compare(tmp_path, "--heads", "dsnt", "--seeds", "1", "--budget", "1", "--no-tune")
+def test_a_budget_becomes_epochs(compare, tmp_path, monkeypatch):
+    # As if a step took half a minute: what this machine needs by itself does not matter then.
+    slow = Speed(start=1.0, step=30.0, picture=0.0)
+    monkeypatch.setattr("punctum.compare.run.measure_speeds", lambda wanted, *_: (dict.fromkeys(wanted, slow), {}))
+    result = compare(tmp_path, "--heads", "dsnt", "--seeds", "1", "--budget", "10", "--no-tune")
     plan = result["plan"]
-    assert plan["epochs"] > 1
-    assert 0 < plan["seconds"] <= 60
+    epoch = 30 * plan["steps"] / plan["epochs"]
+    assert 0.5 * 600 / (epoch + 10) < plan["epochs"] < 600 / epoch
+    assert 0 < plan["seconds"] <= 600
     assert plan["cells"] == {"dsnt/seed0": plan["epochs"]}
     assert set(plan["speeds"]) == {"dsnt"}
 
