@@ -1,10 +1,14 @@
 """Shared by all tests: one thread per worker, a fixed seed, small scenes and what it takes to train on them."""
 
+import importlib
+import io
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -59,3 +63,42 @@ def trained(scenes: Path, tiny: list[str], tmp_path_factory: pytest.TempPathFact
     run = tmp_path_factory.mktemp("trained") / "run"
     settings, _ = parse_train([str(scenes / "train.json"), "--out", str(run), "--max-epochs", "3", *tiny])
     return train(settings).run
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Workers of comparisons run in the tests' own process, one after the other: the folders of all that was done."""
+    from punctum.compare import cells, cost, speed, worker
+
+    done: list[Path] = []
+
+    def run_workers(module: str, folders: list[Path], jobs: int = 0) -> Iterator[tuple[Path, str]]:
+        for folder in folders:
+            monkeypatch.setattr(sys, "argv", [module, str(folder)])
+            said = io.StringIO()
+            with redirect_stdout(said):
+                code = importlib.import_module(module).main()
+            done.append(folder)
+            yield folder, said.getvalue().strip().splitlines()[-1] if code else ""
+
+    for module in (cells, cost, speed):
+        monkeypatch.setattr(module, "run_workers", run_workers)
+    for module in (worker, cost, speed):
+        monkeypatch.setattr(module, "end_with_parent", lambda: None)
+    monkeypatch.setattr(cost, "SECONDS", 0.02)
+    return done
+
+
+@pytest.fixture
+def compare(scenes: Path, tiny: list[str], in_process: list[Path]) -> Callable[..., dict[str, Any]]:
+    """`punctum compare` on the small scenes, in this process; what comparison.json holds."""
+    from punctum.cli_compare import parse_compare
+    from punctum.compare import run
+
+    def call(
+        out: Path, *words: str, data: Path = scenes / "train.json", options: Sequence[str] = tiny
+    ) -> dict[str, Any]:
+        request, folder, _ = parse_compare([str(data), "--out", str(out), *words, *options])
+        return run.compare(request, folder, jobs=2, command="punctum compare ...")
+
+    return call
