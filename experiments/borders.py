@@ -339,7 +339,7 @@ def draw(maps: dict[str, Any], trained: dict[str, Any], path: Path) -> None:
     left.set(title=f"free maps, {n} x {n}", xlabel="distance to the border, cells", ylabel="bias inwards, cells")
     places = np.arange(len(BINS))
     for axis, key, title in (
-        (middle, "ratio", "error over the interior's"),
+        (middle, "excess", "error beyond the interior's, cells"),
         (right, "inward", "error inwards, cells"),
     ):
         for i, (name, found) in enumerate(trained.items()):
