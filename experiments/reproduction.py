@@ -207,12 +207,19 @@ def table() -> str:
     return markdown(header, rows)
 
 
+def commands() -> str:
+    """What printed the figures, as the results tell it."""
+    paths = [path for path in sorted(RESULTS.glob("*.json")) if path.stem in {claim.experiment for claim in CLAIMS}]
+    told = [json.loads(path.read_text(encoding="utf-8"))["command"] for path in paths]
+    return "\n".join(["The commands:", "", "```bash", *told, "```"])
+
+
 def main() -> None:
-    """Put the table into the document."""
+    """Put the table and its commands into the document."""
     text = DOCUMENT.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
-    DOCUMENT.write_text(f"{before}{BEGIN}\n\n{table()}\n\n{END}{after}", encoding="utf-8")
+    DOCUMENT.write_text(f"{before}{BEGIN}\n\n{table()}\n\n{commands()}\n\n{END}{after}", encoding="utf-8")
     print(table())
 
 

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import platform
+import shlex
 import statistics
 import sys
 import time
@@ -66,7 +67,7 @@ def environment(device: str = "cpu") -> dict[str, Any]:
     versions = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "lightning")}
     return {
         "date": time.strftime("%Y-%m-%d"),
-        "command": " ".join(["python", *sys.argv]),
+        "command": shlex.join(["python", *sys.argv]),
         "device": torch.cuda.get_device_name() if device.startswith("cuda") else cpu_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),

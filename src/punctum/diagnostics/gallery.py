@@ -113,11 +113,12 @@ def write_gallery(
 def _tile(crop: Tensor, maps: Tensor, coords: Tensor, truth: Tensor, k: int, annotations: Annotations) -> Picture:
     """One keypoint: the crop under its heatmap, truth and answer; of a volume, the slice through the truth."""
     size = tuple(crop.shape[1:])
-    place, true = (to_pixels(points[k].double(), size).numpy() for points in (coords, truth))
+    place, true = (points[k].double() for points in (coords, truth))
     pixels, heatmap = crop, maps[k]
     if len(size) == 3:
-        pixels = crop[:, _nearest(true[2], size[0])]
-        heatmap = heatmap[_nearest((true[2] + 0.5) * heatmap.shape[0] / size[0] - 0.5, heatmap.shape[0])]
+        cells = tuple(heatmap.shape)
+        pixels = crop[:, _nearest(float(to_pixels(true, size)[2]), size[0])]
+        heatmap = heatmap[_nearest(float(to_pixels(true, cells)[2]), cells[0])]
     grey = pixels.mean(0).numpy()
     peak = max(float(maps[k].max()), 1e-12)
     share = np.asarray(heatmap.float().numpy() / peak, dtype=np.float32).clip(0, 1)
@@ -128,8 +129,7 @@ def _tile(crop: Tensor, maps: Tensor, coords: Tensor, truth: Tensor, k: int, ann
     grey = cv2.resize(grey, large, interpolation=cv2.INTER_LINEAR)
     picture = overlay(grey, share)
     points, crosses = np.full((len(coords), 2), np.nan), np.full((len(coords), 2), np.nan)
-    # Enlarged by a whole number about the upper left corner, which is at -1/2.
-    points[k], crosses[k] = ((p[:2] + 0.5) * scale - 0.5 for p in (place, true))
+    points[k], crosses[k] = (to_pixels(p[:2], large[::-1]).numpy() for p in (place, true))
     return draw_points(picture, points, annotations.schema, truth=crosses, scale=1)
 
 
