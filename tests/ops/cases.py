@@ -94,6 +94,11 @@ def _cases(dims: int) -> list[Case]:
         case("js_losses", lambda p, m: ops.js_losses(p, m, 1.3), "heatmaps", "coords"),
         case("variance_losses_normalized", lambda p: ops.variance_losses(p, 0.9), "heatmaps"),
         case("variance_losses_pixels", lambda p: ops.variance_losses(p, 0.9, units="pixels"), "heatmaps"),
+        case("dsnt_losses", lambda z, t: ops.dsnt_losses(z, t, 1.3, beta=1.7), "logits", "coords"),
+        *(
+            case(f"dsnt_terms_{r}", lambda z, t, r=r: ops.dsnt_terms(z, t, regularizer=r), "logits", "coords")
+            for r in ("variance", "kl", "js", "kl_from_gaussian")
+        ),
         case("euclidean_losses", ops.euclidean_losses, "coords", "coords"),
         case("l1_losses", ops.l1_losses, "coords", "coords"),
         case("mse_losses", ops.mse_losses, "coords", "coords"),

@@ -92,6 +92,8 @@ class DSNT(Head):
 
     def losses(self, output: Tensor, target: Target) -> dict[str, Tensor]:
         """The distance, under its name, and the weighted regularizer, under its own."""
+        if self.activation == "softmax":
+            return self._fused_losses(output, target)
         heatmaps = self._heatmaps(output)
         distance = ops.euclidean_losses if self.loss == "euclidean" else ops.l1_losses
         terms: dict[str, Tensor] = {self.loss: distance(ops.dsnt(heatmaps), target.coords)}
@@ -105,6 +107,20 @@ class DSNT(Head):
         coords = read_off(heatmaps, self.decoder)
         score = concentration(heatmaps, coords)
         return Prediction(coords, score, ops.covariance(heatmaps, ops.dsnt(heatmaps)), heatmaps)
+
+    def _fused_losses(self, output: Tensor, target: Target) -> dict[str, Tensor]:
+        distance, shape = ops.dsnt_terms(
+            output,
+            target.coords,
+            distance=self.loss,
+            regularizer=self.regularizer,
+            sigma=self.sigma,
+            beta=self.beta,
+            units=self.units,
+        )
+        return {self.loss: distance} | (
+            {} if self.regularizer == "none" else {self.regularizer: self.reg_weight * shape}
+        )
 
     def _heatmaps(self, logits: Tensor) -> Tensor:
         return ops.normalize(ops.as_float(logits), self.activation, self.beta)

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Literal, final, get_args
 
-import torch
 from torch import Tensor
 
 from punctum import ops
 from punctum.heads.base import Head, Prediction, Target, conv1x1
 from punctum.heads.decoding import Decoder, read_off
 from punctum.heads.scores import concentration
+from punctum.ops.dsnt_losses import Regularizer
 from punctum.registry import check_choice, check_positive
 
 Prior = Literal["none", "kl", "reverse_kl"]
@@ -49,6 +49,7 @@ class Integral(Head):
         Sun et al. 2018, arXiv:1711.08229; Gu et al. 2022, "Dive Deeper Into Integral Pose Regression" (ICLR), Eqs. 2
         and 4, Section 4.2, Appendix A.4; Gu et al. 2021 (ICCV) for `debias`.
     Example:
+        >>> import torch
         >>> head = Integral(8, 3, (7, 7), prior="none")
         >>> head.decode(head(torch.randn(2, 8, 7, 7))).coords.shape
         torch.Size([2, 3, 2])
@@ -96,11 +97,17 @@ class Integral(Head):
 
     def losses(self, output: Tensor, target: Target) -> dict[str, Tensor]:
         """The weighted distance, "l1", and the weighted prior under its own name."""
-        logits = ops.as_float(output)
-        terms = {"l1": self.coord_weight * ops.l1_losses(ops.soft_argmax(logits, self.beta), target.coords)}
-        if self.prior != "none":
-            terms[self.prior] = self.prior_weight * self._divergence(logits, target.coords)
-        return terms
+        regularizer: dict[str, Regularizer] = {"none": "none", "kl": "kl_from_gaussian", "reverse_kl": "kl"}
+        distance, prior = ops.dsnt_terms(
+            output,
+            target.coords,
+            distance="l1",
+            regularizer=regularizer[self.prior],
+            sigma=self.sigma,
+            beta=self.beta,
+        )
+        terms = {"l1": self.coord_weight * distance}
+        return terms if self.prior == "none" else terms | {self.prior: self.prior_weight * prior}
 
     def decode(self, output: Tensor) -> Prediction:
         """Mean of the softmax (compensated with `debias`, or around its peak), covariance, concentration there."""
@@ -112,10 +119,3 @@ class Integral(Head):
         return Prediction(
             coords, concentration(heatmaps, coords), ops.covariance(heatmaps, ops.dsnt(heatmaps)), heatmaps
         )
-
-    def _divergence(self, logits: Tensor, truth: Tensor) -> Tensor:
-        if self.prior == "reverse_kl":
-            return ops.kl_losses(ops.normalize(logits, "softmax", self.beta), truth, self.sigma)
-        log_g = ops.log_gaussian(truth, self.sigma, ops.spatial_size(logits)).flatten(2)
-        log_p = torch.log_softmax(self.beta * logits.flatten(2), dim=-1)
-        return (log_g.exp() * (log_g - log_p)).sum(-1)

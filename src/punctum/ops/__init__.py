@@ -16,6 +16,7 @@ from punctum.ops.coords import (
 )
 from punctum.ops.debias import debias
 from punctum.ops.density import expected_oks, multilinear_weights
+from punctum.ops.dsnt_losses import dsnt_losses, dsnt_terms
 from punctum.ops.expected import crps_losses, expected_l1_losses, grid_l1_losses
 from punctum.ops.gaussian import js_losses, kl_losses, log_gaussian, render_gaussian, variance_losses
 from punctum.ops.local import local_soft_argmax, peak_covariance
@@ -38,6 +39,8 @@ __all__ = [
     "debias",
     "draw_noise",
     "dsnt",
+    "dsnt_losses",
+    "dsnt_terms",
     "euclidean_losses",
     "expected_l1_losses",
     "expected_oks",

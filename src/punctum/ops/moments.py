@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from punctum.ops import kernels
 from punctum.ops.coords import as_float, axis_centres, spatial_size
 from punctum.ops.normalize import check_heatmaps, normalize
 
@@ -65,6 +66,9 @@ def soft_argmax(logits: Tensor, beta: float = 1.0) -> Tensor:
         >>> soft_argmax(torch.tensor([[[0.0, 0.0, 5.0, 0.0]]]))
         tensor([[[0.2434]]])
     """
+    kernel = kernels.choose("soft_argmax", logits)
+    if kernel is not None:
+        return kernel.soft_argmax(logits, beta)
     return dsnt(normalize(as_float(logits), "softmax", beta))
 
 
@@ -88,6 +92,9 @@ def moments(logits: Tensor, beta: float = 1.0) -> tuple[Tensor, Tensor]:
         (tensor([[[0., 0.]]]), tensor([[[[0.2500, 0.0000],
                   [0.0000, 0.2500]]]]))
     """
+    kernel = kernels.choose("moments", logits)
+    if kernel is not None:
+        return kernel.moments(logits, beta)
     heatmaps = normalize(as_float(logits), "softmax", beta)
     mean = dsnt(heatmaps)
     return mean, covariance(heatmaps, mean)

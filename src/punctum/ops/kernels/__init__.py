@@ -1,0 +1,115 @@
+"""Faster versions of the operations, behind their own signatures; the plain ones stay the reference.
+
+    closed      closed forms with analytic gradients, in torch: any device
+    compiled    the same through torch.compile
+    native      C++ for the CPU, built at install where there is a compiler
+    triton      for NVIDIA and AMD GPUs
+
+`auto` takes the fastest that can serve an input, the plain version where none can, and `explain` says why. A kernel
+that was asked for by name and cannot serve raises; an error within a kernel is never hidden. The environment variable
+PUNCTUM_KERNELS, or `use`, chooses: `PUNCTUM_KERNELS=plain` turns all of them off.
+
+They read float32, bfloat16 or float16 of any stride with 1, 2 or 3 spatial axes, and compute in float32.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from punctum.ops.kernels import closed, compiled, native, triton
+
+Op = Literal["moments", "soft_argmax", "dsnt_terms", "sample_coords"]
+Backend = Literal["plain", "closed", "compiled", "native", "triton"]
+Choice = Literal["auto", "plain", "closed", "compiled", "native", "triton"]
+
+MODULES: dict[str, ModuleType] = {"triton": triton, "native": native, "compiled": compiled, "closed": closed}
+# What `auto` tries, fastest first. Compiling takes its time, so it is for those who ask.
+AUTO = ("triton", "native", "closed")
+SERVED = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def _checked(choice: str) -> str:
+    if choice not in get_args(Choice):
+        raise ValueError(f"unknown kernels {choice!r}: choose one of {', '.join(get_args(Choice))}")
+    return choice
+
+
+_chosen = _checked(os.environ.get("PUNCTUM_KERNELS", "auto"))
+
+
+def chosen() -> str:
+    """What is in use: `auto`, or one by name."""
+    return _chosen
+
+
+@contextmanager
+def use(choice: Choice) -> Iterator[None]:
+    """Within the block, these kernels in the whole process; `plain` is none.
+
+    Raises:
+        ValueError: there are no kernels of this name.
+    Example:
+        >>> with use("plain"):
+        ...     chosen()
+        'plain'
+    """
+    global _chosen
+    before, _chosen = _chosen, _checked(choice)
+    try:
+        yield
+    finally:
+        _chosen = before
+
+
+def choose(op: Op, logits: Tensor, *others: Tensor, **options: Any) -> ModuleType | None:
+    """The module that serves this call, or None: the plain version.
+
+    Args:
+        op: the operation.
+        logits: its maps (B, K, *S).
+        others: its other tensors, for which kernels have no gradient.
+        options: its other arguments.
+    Raises:
+        ValueError: kernels were asked for by name and cannot serve it; the message says why.
+    """
+    if _chosen == "plain":
+        return None
+    if _chosen == "auto":
+        return next((MODULES[name] for name in AUTO if refusal(name, op, logits, *others, **options) is None), None)
+    reason = refusal(_chosen, op, logits, *others, **options)
+    if reason is not None:
+        raise ValueError(f"kernels {_chosen!r} cannot serve {op}: {reason}; 'auto' takes those that can")
+    return MODULES[_chosen]
+
+
+def refusal(backend: str, op: Op, logits: Tensor, *others: Tensor, **options: Any) -> str | None:
+    """Why a backend does not serve this call; None: it does.
+
+    Example:
+        >>> refusal("closed", "moments", torch.zeros(1, 1, 4, dtype=torch.float64))
+        'it computes in float32, and the logits are float64'
+    """
+    if logits.dtype not in SERVED:
+        return f"it computes in float32, and the logits are {str(logits.dtype).removeprefix('torch.')}"
+    if not logits.numel():
+        return "there is nothing to compute"
+    if torch.is_grad_enabled() and any(other.requires_grad for other in others):
+        return "it has no gradient for other tensors than the logits"
+    if torch.compiler.is_exporting():
+        return "the model is being exported, which takes plain operations"
+    return MODULES[backend].refuses(op, logits, **options)
+
+
+def explain(op: Op, logits: Tensor, *others: Tensor, **options: Any) -> dict[str, str]:
+    """For each backend, "serves", or why it does not serve this call.
+
+    Example:
+        >>> explain("moments", torch.zeros(1, 1, 4, dtype=torch.float64))["native"]
+        'it computes in float32, and the logits are float64'
+    """
+    return {name: refusal(name, op, logits, *others, **options) or "serves" for name in MODULES}
