@@ -5,7 +5,7 @@
 Every size trains for the same number of steps: what is asked is what few pictures teach, not what few steps do.
 """
 
-from common import MEDIAN, NME, STILL, Experiment, parser, run
+from common import MEDIAN, NME, PCKH, STILL, Experiment, parser, run
 from resolution import HEADS
 
 
@@ -13,19 +13,20 @@ def main() -> None:
     """Figure 11."""
     options = parser(__doc__)
     options.add_argument("--sizes", default="128,1024", help="numbers of training images")
+    options.add_argument("--on", choices=["helen", "lspet"], default="helen", help="faces, or people")
     given = options.parse_args()
     sizes = [int(word) for word in given.sizes.split(",")]
     run(
         Experiment(
-            name="training_size",
+            name="training_size" if given.on == "helen" else f"training_size_{given.on}",
             claim="fully connected output collapses on few samples; DSNT and heatmap matching do not",
-            data="helen",
+            data=given.on,
             variants={
                 f"{head}, {size} images": {**words, **STILL, "max_images": size}
                 for size in sizes
                 for head, words in HEADS.items()
             },
-            figures=[NME, MEDIAN],
+            figures=[NME if given.on == "helen" else PCKH, MEDIAN],
             pairs=[
                 (f"{head}, {size} images", f"dsnt, {size} images")
                 for size in sizes
