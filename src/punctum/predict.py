@@ -17,7 +17,8 @@ from punctum.flip_test import mirrored_mean
 from punctum.heads import Prediction
 from punctum.model import KeypointModel
 from punctum.ops import transform_covariance, transform_points
-from punctum.predict_network import Network, read_ahead
+from punctum.predict_network import Network
+from punctum.predict_reading import KEPT_BYTES, KeptCrops, Sample, read_ahead
 from punctum.schema import Schema
 
 Picture = str | Path | NDArray[Any]
@@ -64,7 +65,7 @@ class Predictor:
     Args:
         model: the network; it says itself how a picture becomes a crop.
         device: where to compute; None: the GPU where there is one.
-        batch_size: pictures per forward pass.
+        batch_size: pictures per forward pass, mirrored ones counted.
         flip_test: predict the mirrored picture as well, and average the two, as `mirrored_mean` says: twice the
             time for somewhat smaller errors.
         fuse: predict with `model.fuse()`: the same points to about 1e-5 of the crop, faster.
@@ -94,6 +95,8 @@ class Predictor:
         self.network = Network(model, device, fuse=fuse, compile=compile)
         self.model = model
         self.batch_size = batch_size
+        # Both halves of a flip test go through the network as one batch, of no more crops than without it.
+        self._pictures = max(1, batch_size // 2) if flip_test else batch_size
         self.flip_test = flip_test
         self.crop = CropSettings(input_size=model.config.input_size, **model.config.preprocessing)
         if model.dims == 1:
@@ -115,6 +118,7 @@ class Predictor:
         boxes: Sequence[Box | None] | None = None,
         *,
         spacing: Sequence[Spacing | None] | None = None,
+        on_batch: Callable[[int], object] | None = None,
     ) -> list[ImagePrediction]:
         """Find the keypoints in each picture.
 
@@ -124,6 +128,7 @@ class Predictor:
             boxes: one (x, y[, z], width, height[, depth]) per picture in its pixels, or None for the whole picture.
             spacing: of volumes, millimetres per voxel as (x, y, z), one per volume. None: what the `.npz` file
                 says, else as long on every axis.
+            on_batch: called with n when n more pictures are done.
         Returns:
             One prediction per picture, in the same order.
         Raises:
@@ -135,17 +140,36 @@ class Predictor:
             if given is not None and len(given) != len(images):
                 raise ValueError(f"{len(images)} pictures but {len(given)} {word}")
         names = [f"array {i}" if isinstance(p, np.ndarray) else str(p) for i, p in enumerate(images)]
-        points = self.points(images, boxes or [None] * len(images), spacing=spacing)
+        points = self.points(images, boxes or [None] * len(images), on_batch, spacing)
         return _as_predictions(points, names, [""] * len(names), self.schema.names)
 
-    def predict_annotations(self, annotations: Annotations) -> list[ImagePrediction]:
+    def predict_annotations(
+        self, annotations: Annotations, on_batch: Callable[[int], object] | None = None
+    ) -> list[ImagePrediction]:
         """Find the keypoints of every annotated instance, from its picture and box; its labels are not used."""
-        points = self.points(annotations.images, list(annotations.boxes), spacing=annotations.spacing)
+        points = self.annotated_points(annotations, on_batch)
         return _as_predictions(points, annotations.image_names, annotations.ids, self.schema.names)
 
-    def annotated_points(self, annotations: Annotations, on_batch: Callable[[int], object] | None = None) -> Points:
-        """Those as arrays, for the metrics; `on_batch(n)` is called when n more instances are done."""
-        return self.points(annotations.images, list(annotations.boxes), on_batch, annotations.spacing)
+    def annotated_points(
+        self,
+        annotations: Annotations,
+        on_batch: Callable[[int], object] | None = None,
+        kept: KeptCrops | None = None,
+    ) -> Points:
+        """Those as arrays, for the metrics; `on_batch(n)` is called when n more instances are done.
+
+        Crops that were `kept` are taken from there, instead of reading their pictures again.
+        """
+        return self.points(annotations.images, list(annotations.boxes), on_batch, annotations.spacing, kept)
+
+    def keep_crops(self, annotations: Annotations, limit: int = KEPT_BYTES) -> KeptCrops:
+        """A place for the crops of pictures that somebody else decodes: give its `add` to `data.inspect`."""
+        lengths: Any = [None] * len(annotations) if annotations.spacing is None else annotations.spacing
+
+        def make(i: int, image: NDArray[Any]) -> Sample:
+            return self._sample(annotations.images[i], image, annotations.boxes[i], lengths[i])
+
+        return KeptCrops(make, annotations.images, len(self.crop.input_size), limit)
 
     def points(
         self,
@@ -153,11 +177,12 @@ class Predictor:
         boxes: Sequence[Box | NDArray[np.float64] | None],
         on_batch: Callable[[int], object] | None = None,
         spacing: Sequence[Spacing | None] | NDArray[np.float64] | None = None,
+        kept: KeptCrops | None = None,
     ) -> Points:
         """The same as arrays; `on_batch(n)` is called when n more pictures are done."""
         parts = []
-        whole = min(self.batch_size, len(images))
-        for crops, to_image, sizes in self._batches(images, boxes, spacing):
+        whole = min(self._pictures, len(images))
+        for crops, to_image, sizes in self._batches(images, boxes, spacing, kept):
             parts.append((*self._forward(crops, to_image, whole), to_image.numpy(), sizes))
             if on_batch is not None:
                 on_batch(len(sizes))
@@ -203,28 +228,33 @@ class Predictor:
         images: Sequence[Picture],
         boxes: Sequence[Box | NDArray[np.float64] | None],
         spacing: Sequence[Spacing | None] | NDArray[np.float64] | None,
+        kept: KeptCrops | None = None,
     ) -> Iterator[tuple[Tensor, Tensor, NDArray[np.int64]]]:
         """Crops, their maps to pixels and the pictures' sizes; the next batches load while one is computed."""
         lengths: Sequence[Any] | NDArray[np.float64] = [None] * len(images) if spacing is None else spacing
         cuda = self.network.device.type == "cuda"
 
-        def load(i: int) -> tuple[Tensor, Tensor, tuple[int, ...]]:
-            return self._load(images[i], boxes[i], lengths[i], i)
+        def load(i: int) -> Sample:
+            if kept is not None and (found := kept.take(i)) is not None:
+                return found
+            return self._sample(images[i], self._pixels(images[i], i), boxes[i], lengths[i])
 
-        def assemble(
-            samples: list[tuple[Tensor, Tensor, tuple[int, ...]]],
-        ) -> tuple[Tensor, Tensor, NDArray[np.int64]]:
+        def assemble(samples: list[Sample]) -> tuple[Tensor, Tensor, NDArray[np.int64]]:
             crops, matrices, sizes = zip(*samples, strict=True)
             batch = torch.stack(crops)
             # From pinned memory a GPU fetches the batch by itself.
             return batch.pin_memory() if cuda else batch, torch.stack(matrices), np.array(sizes, dtype=np.int64)
 
-        yield from read_ahead(load, assemble, len(images), self.batch_size)
+        yield from read_ahead(load, assemble, len(images), self._pictures)
 
-    def _load(
-        self, picture: Picture, box: Box | NDArray[np.float64] | None, spacing: Spacing | None, index: int
-    ) -> tuple[Tensor, Tensor, tuple[int, ...]]:
-        image = self._pixels(picture, index)
+    def _sample(
+        self,
+        picture: Picture,
+        image: NDArray[Any],
+        box: Box | NDArray[np.float64] | None,
+        spacing: Spacing | None,
+    ) -> Sample:
+        """A decoded picture's crop."""
         size = image.shape[:-1]
         if spacing is None and isinstance(picture, (str, Path)) and is_volume(picture):
             spacing = read_spacing(picture)

@@ -1,26 +1,16 @@
-"""The network as it predicts: fused, compiled where asked, on its device; and pictures read ahead of it."""
+"""The network as it predicts: fused, compiled where asked, on its device."""
 
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
-from itertools import islice
-from os import cpu_count
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from punctum.heads import Prediction
 from punctum.model import KeypointModel
-
-# Batches that are read, or waiting, while one is computed: what bounds the memory.
-AHEAD = 2
-READERS = min(16, max(4, cpu_count() or 1))
-
-T = TypeVar("T")
-Batch = TypeVar("Batch")
 
 
 class Network:
@@ -93,40 +83,7 @@ class Network:
         return outputs
 
 
-def read_ahead(
-    load: Callable[[int], T], assemble: Callable[[list[T]], Batch], count: int, batch_size: int
-) -> Iterator[Batch]:
-    """Batches in order, read by threads while earlier ones are used; at most `AHEAD` of them wait.
-
-    Args:
-        load: sample i; called in several threads.
-        assemble: a batch of samples in order; called in a thread of its own.
-        count: samples in all.
-        batch_size: of all batches but the last.
-    Raises:
-        Exception: whatever `load` raised, at its batch's turn; what was still waiting is not read any more.
-    Example:
-        >>> list(read_ahead(lambda i: i * i, sum, count=5, batch_size=2))
-        [1, 13, 16]
-    """
-
-    def gathered(samples: list[Future[T]]) -> Batch:
-        return assemble([sample.result() for sample in samples])
-
-    readers, assembler = ThreadPoolExecutor(READERS), ThreadPoolExecutor(1)
-
-    def submitted() -> Iterator[Future[Batch]]:
-        for start in range(0, count, batch_size):
-            stop = min(start + batch_size, count)
-            yield assembler.submit(gathered, [readers.submit(load, i) for i in range(start, stop)])
-
-    batches = submitted()
-    try:
-        waiting = deque(islice(batches, 1 + AHEAD))
-        while waiting:
-            batch = waiting.popleft().result()
-            waiting.extend(islice(batches, 1))
-            yield batch
-    finally:
-        for pool in (readers, assembler):
-            pool.shutdown(cancel_futures=True)
+def say_compiling(console: Console, compile: bool) -> None:
+    """Tell why nothing moves for a while."""
+    if compile:
+        console.print("compiling the network: the first batch takes a minute or more")
