@@ -127,6 +127,7 @@ def test_compiled_networks_see_one_size_of_batch(monkeypatch: pytest.MonkeyPatch
     assert seen == [3]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")
 def test_without_a_compiler_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))

@@ -282,7 +282,19 @@ def _demo(args: list[str], console: Console) -> None:
 
 
 def _info(args: list[str], console: Console) -> None:
-    _parser("info", "Versions, devices, heads and backbones.").parse_args(underscored(args))
+    parser = _parser("info", "Versions, devices, heads and backbones.")
+    parser.add_argument("--benchmark", metavar="RUN", help="time and memory of a trained model's predictions instead")
+    parser.add_argument("--batch_size", default="1,32", help="of the benchmark, with commas (default: %(default)s)")
+    parser.add_argument("--device", help="of the benchmark: cpu, cuda, ... (default: the GPU where there is one)")
+    parser.add_argument("--compile", action="store_true", help="of the benchmark: measure the compiled network too")
+    parser.add_argument("--json", help="of the benchmark: a file for its figures")
+    given = parser.parse_args(underscored(args))
+    if given.benchmark is not None:
+        from punctum.benchmark_run import benchmark
+
+        sizes = [int(n) for n in _numbers(given.batch_size, "--batch_size")]
+        benchmark(given.benchmark, sizes, device=given.device, compile=given.compile, out=given.json, console=console)
+        return
     from punctum.info import print_info
 
     print_info(console)
@@ -311,7 +323,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "sigmas": (_sigmas, "how exactly people label: OKS sigmas from repeated labels"),
     "recipes": (_recipes, "the papers' settings, to train with"),
     "demo": (_demo, "the whole way on made-up scenes, in three minutes"),
-    "info": (_info, "versions, devices, heads and backbones"),
+    "info": (_info, "versions, devices, heads and backbones; what a model costs here"),
 }
 
 

@@ -247,6 +247,10 @@ class Predictor:
 
         yield from read_ahead(load, assemble, len(images), self._pictures)
 
+    def read(self, picture: Picture, box: Box | None = None) -> Sample:
+        """A picture as the network gets it: its crop (C, *input_size), the map from there to pixels, and its size."""
+        return self._sample(picture, self._pixels(picture, 0), box, None)
+
     def _sample(
         self,
         picture: Picture,

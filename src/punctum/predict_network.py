@@ -38,8 +38,8 @@ class Network:
         self._compiled_once = False
 
     @cached_property
-    def _forward(self) -> Callable[[Tensor], Any]:
-        # Not before something is to be predicted: fusing runs the network once.
+    def forward(self) -> Callable[[Tensor], Any]:
+        """What is called with crops; not made before something is to be predicted, since fusing runs the network."""
         model = self.model.fuse() if self.fuse else self.model
         return torch.compile(model) if self.compile else model
 
@@ -67,11 +67,11 @@ class Network:
 
     def _run(self, crops: Tensor) -> Any:
         if not self.compile or self._compiled_once:
-            return self._forward(crops)
+            return self.forward(crops)
         from torch._dynamo.exc import TorchDynamoException
 
         try:
-            outputs = self._forward(crops)
+            outputs = self.forward(crops)
         except TorchDynamoException as error:
             needed = "Triton" if self.device.type == "cuda" else "a C++ compiler (g++, or what CXX names)"
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
