@@ -19,6 +19,13 @@ def test_sizes_are_the_published_ones() -> None:
     assert size["convolutions"] == 54
 
 
+def test_simple_baseline_is_the_published_one() -> None:
+    size = efficiency.measure_size(efficiency.SIMPLE_BASELINE)
+    # Xiao et al. 2018, Table 2: 34.0 million parameters; 8.9 GFLOP (they count multiplications) at 256 x 192.
+    assert size["parameters"] == pytest.approx(34.0e6, rel=2e-3)
+    assert efficiency.settings_of(efficiency.SIMPLE_BASELINE).crop.input_size == (256, 256)
+
+
 def test_ratios_are_against_the_base_turn_by_turn() -> None:
     def cells(scale: float) -> dict[str, list[dict[str, float]]]:
         size = {"parameters": 10 * scale, "flops": 4 * scale, "convolutions": 3}
