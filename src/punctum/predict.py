@@ -212,8 +212,7 @@ class Predictor:
     def _forward(self, crops: Tensor, to_image: Tensor, size: int) -> tuple[Any, Any, Any]:
         """Keypoints, scores and covariances in pixels; `size` is that of a whole batch."""
         if self.flip_test:
-            # The last axis is x: mirrored exactly, with no pixel to spare, since [-1, 1] spans edges.
-            both = self.network(torch.cat([crops, crops.flip(-1)]), size=2 * size)
+            both = self.network(crops, mirrored=True, size=2 * size)
             halves = both.map(lambda t: t[: len(crops)]), both.map(lambda t: t[len(crops) :])
             prediction = mirrored_mean(*halves, self.schema.flip_order)
         else:

@@ -150,7 +150,7 @@ class LayerPredictor:
     def _decode(self, pixels: Tensor) -> Prediction:
         if not self.flip_test:
             return self.network(pixels[None])
-        both, width = self.network(torch.stack([pixels, pixels.flip(-1)])), pixels.shape[-1]
+        both, width = self.network(pixels[None], mirrored=True), pixels.shape[-1]
         # Back in order, the columns' depths need no mirroring: two mixtures, one mean and spread.
         found, other = both.map(lambda t: t[:width]), both.map(lambda t: t[width:].flip(0))
         covariance = None

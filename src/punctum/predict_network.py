@@ -19,7 +19,8 @@ class Network:
     Args:
         model: moved to the device, and put into evaluation mode.
         device: where to compute; None: the GPU where there is one.
-        fuse: predict with `model.fuse()`, which finds the same points, faster.
+        fuse: predict with `model.fuse()`, which finds the same points, faster; the weights are those of the first
+            call.
         compile: predict through `torch.compile`: the first batch takes as long as compiling does, and batches are
             filled up to one size.
     """
@@ -44,21 +45,25 @@ class Network:
         return torch.compile(model) if self.compile else model
 
     @torch.inference_mode()
-    def __call__(self, crops: Tensor, *, heatmaps: bool = False, size: int = 0) -> Prediction:
+    def __call__(self, crops: Tensor, *, mirrored: bool = False, heatmaps: bool = False, size: int = 0) -> Prediction:
         """What the model says of crops (B, C, *input_size), on the CPU, in float64.
 
         Args:
             crops: from the host's memory, pinned or not.
+            mirrored: predict their mirror images too, in the same batch, behind them.
             heatmaps: keep them too, and everything in its own type; they would else be moved and converted in vain.
             size: where the network is compiled, fill the batch up to this size: another one is compiled again.
         Raises:
             ValueError: the network cannot be compiled here.
         """
+        crops = crops.to(self.device, non_blocking=True)
+        if mirrored:
+            # The last axis is x: mirrored exactly, with no pixel to spare, since [-1, 1] spans edges.
+            crops = torch.cat([crops, crops.flip(-1)])
         count = len(crops)
         if self.compile and count < size:
             crops = torch.cat([crops, crops[-1:].expand(size - count, *crops.shape[1:])])
-        outputs = self._run(crops.to(self.device, non_blocking=True))
-        prediction = self.model.decode(outputs)
+        prediction = self.model.decode(self._run(crops))
         if heatmaps:
             return prediction.map(lambda t: t[:count].cpu())
         found = replace(prediction, heatmap=None).map(lambda t: t.cpu().double())
