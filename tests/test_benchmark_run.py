@@ -90,7 +90,7 @@ def test_works_take_turns() -> None:
     done: list[str] = []
     works = {name: lambda n=name: done.append(n) for name in "ab"}
     times = in_turns(works, 0.0)
-    assert done == ["a", "b"] * 4
+    assert done == ["a", "b"] * 5
     assert [len(t) for t in times.values()] == [3, 3]
 
 

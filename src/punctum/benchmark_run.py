@@ -74,6 +74,7 @@ def benchmark(
         "run": str(run),
         "device": torch.cuda.get_device_name(fused.device) if fused.device.type == "cuda" else str(fused.device),
         "threads": torch.get_num_threads(),
+        "clock": "the process's own" if clock_of(fused.device) is time.process_time else "the wall's",
         "input_size": list(model.config.input_size),
         "parameters": sum(p.numel() for p in model.parameters()),
         "gmac": _macs(model, fused.device) / 1e9,
@@ -122,7 +123,7 @@ def _variants(networks: dict[str, Network], batch: int, run: Path) -> dict[str, 
     """Milliseconds a picture of each variant, how many times as fast as the plain one, and memory."""
     crops = _crops(networks[PLAIN].model, batch)
     works = {name: partial(_answer, name, network, crops) for name, network in networks.items()}
-    times = in_turns(works, SECONDS)
+    times = in_turns(works, SECONDS, clock_of(networks[PLAIN].device))
     rows: dict[str, dict[str, float | None]] = {}
     for name, network in networks.items():
         faster = [plain / own for plain, own in zip(times[PLAIN], times[name], strict=True)]
@@ -134,24 +135,34 @@ def _variants(networks: dict[str, Network], batch: int, run: Path) -> dict[str, 
     return rows
 
 
-def in_turns(works: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, list[float]]:
+def clock_of(device: torch.device) -> Callable[[], float]:
+    """Of the process where it computes on one thread: other processes slow it down, but do not count."""
+    return time.process_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
+
+
+def in_turns(
+    works: Mapping[str, Callable[[], object]], seconds: float, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
     """Seconds of each work, one after the other and again: what disturbs the machine disturbs all of them.
 
     Args:
-        works: by name; each is done once before any is timed.
-        seconds: about how long all turns take; there are at least three.
+        works: by name; each is done twice before any is timed.
+        seconds: about how long the turns of each take; there are at least three.
+        clock: seconds.
     """
-    began = time.perf_counter()
     for work in works.values():
         work()
-    # The first time is no measure, but tells the order of magnitude.
-    turns = int(min(MOST, max(LEAST, seconds * len(works) / (time.perf_counter() - began))))
+    # The first time is no measure, the second one tells the order of magnitude.
+    began = clock()
+    for work in works.values():
+        work()
+    turns = int(min(MOST, max(LEAST, seconds * len(works) / max(clock() - began, 1e-6))))
     times: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(turns):
         for name, work in works.items():
-            began = time.perf_counter()
+            began = clock()
             work()
-            times[name].append(time.perf_counter() - began)
+            times[name].append(clock() - began)
     return times
 
 
@@ -159,11 +170,12 @@ def _stages(network: Network, batch: int) -> dict[str, float]:
     """Milliseconds a picture in the backbone, and in head, decoding and the way back to the host."""
     backbone, crops = _module(network).backbone, _crops(network.model, batch)
     marks: list[float] = []
+    clock = clock_of(network.device)
 
     def mark(*_: object) -> None:
         if network.device.type == "cuda":
             torch.cuda.synchronize()
-        marks.append(time.perf_counter())
+        marks.append(clock())
 
     parts: list[tuple[float, float]] = []
     handles = [backbone.register_forward_pre_hook(mark), backbone.register_forward_hook(mark)]
@@ -192,7 +204,8 @@ def _reading_ms(model: KeypointModel) -> float | None:
         path = Path(folder) / "picture.jpg"
         path.write_bytes(cv2.imencode(".jpg", cv2.GaussianBlur(noise, (0, 0), 3))[1].tobytes())
         predictor = Predictor(model, "cpu", fuse=False)
-        times = in_turns({"read": lambda: predictor.read(path)}, SECONDS / 4)["read"]
+        clock = clock_of(torch.device("cpu"))
+        times = in_turns({"read": lambda: predictor.read(path)}, SECONDS / 4, clock)["read"]
     return 1000 * statistics.median(times)
 
 
@@ -255,8 +268,8 @@ def _print(found: dict[str, Any], console: Console) -> None:
         table.add_row(batch, shown, f"{row['backbone_ms']:.2f}", f"{row['head_ms']:.2f}")
     console.print(table)
     console.print(
-        f"medians; a picture is read on one thread, from a JPEG of {PICTURE[1]} x {PICTURE[0]}, while the network "
-        "computes others"
+        f"medians of {found['clock']} time; a picture is read from a JPEG of {PICTURE[1]} x {PICTURE[0]}, by threads "
+        "while the network computes others"
     )
 
 

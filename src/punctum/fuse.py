@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.overrides import TorchFunctionMode
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -25,7 +25,7 @@ def fold_batch_norms(model: nn.Module, run: Callable[[], Any]) -> tuple[str, ...
     used what lies between.
 
     Args:
-        model: whose modules are replaced: a normalization by nothing, its convolution by one with a bias.
+        model: whose modules are changed: a normalization becomes nothing, its convolution has a bias.
         run: calls the model once.
     Returns:
         The names of the normalizations that are gone.
@@ -45,7 +45,7 @@ def fold_batch_norms(model: nn.Module, run: Callable[[], Any]) -> tuple[str, ...
     for convolution, normalization in _pairs(names, run):
         if not _can_fold(convolution, normalization):
             continue
-        _replace(model, names[convolution], _fused(convolution, normalization))
+        _fold(convolution, normalization)
         _replace(model, names[normalization], nn.Identity())
         folded.append(names[normalization])
     return tuple(folded)
@@ -61,24 +61,36 @@ def batch_norms(model: nn.Module) -> int:
     return sum(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
 
 
-class _Uses(TorchFunctionMode):
-    """Counts how often each tensor is handed to a function that makes tensors; attributes are no use."""
+@dataclass(eq=False)
+class _Made:
+    """What a convolution returned, and how often it was used since."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.uses: Counter[int] = Counter()
+    by: nn.Module
+    uses: int = 0
+
+
+class _CountUses(TorchFunctionMode):
+    """Counts how often what a convolution returned is handed to a function that makes tensors."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
+        # Sizes and types are no use.
         if any(True for _ in _tensors(result)):
-            self.add((args, kwargs))
+            _count((args, kwargs))
         return result
 
-    def add(self, values: Any) -> None:
-        """Count every tensor in there."""
-        self.uses.update(id(tensor) for tensor in _tensors(values))
+
+def _count(values: Any) -> None:
+    for tensor in _tensors(values):
+        if (made := _made(tensor)) is not None:
+            made.uses += 1
+
+
+def _made(tensor: Tensor) -> _Made | None:
+    # An attribute of the tensor, which goes when it goes: a list of tensors would keep all of a network's features.
+    return tensor.__dict__.get("_punctum_made")
 
 
 def _tensors(values: Any) -> Iterator[Tensor]:
@@ -92,52 +104,61 @@ def _tensors(values: Any) -> Iterator[Tensor]:
             yield from _tensors(value)
 
 
-def _pairs(names: Mapping[nn.Module, str], run: Callable[[], Any]) -> list[tuple[nn.Module, nn.Module]]:
+def _pairs(names: Mapping[nn.Module, str], run: Callable[[], Any]) -> list[tuple[Any, Any]]:
     """Convolutions and the normalizations that alone use what they return."""
-    counted = _Uses()
     calls: Counter[nn.Module] = Counter()
-    # The tensors are kept until the end, so that no later one gets their id; an earlier one may have had it.
-    made: dict[int, tuple[nn.Module, Tensor]] = {}
-    found: list[tuple[nn.Module, nn.Module, int]] = []
+    found: list[tuple[_Made, nn.Module]] = []
 
     def after_convolution(module: nn.Module, _: Any, result: Tensor) -> None:
         calls[module] += 1
-        made[id(result)] = module, result
-        counted.uses[id(result)] = 0
+        result.__dict__["_punctum_made"] = _Made(module)
 
     def before_normalization(module: nn.Module, given: tuple[Tensor, ...]) -> None:
         calls[module] += 1
-        if id(given[0]) in made:
-            found.append((made[id(given[0])][0], module, id(given[0])))
+        if (made := _made(given[0])) is not None:
+            found.append((made, module))
 
     handles = [m.register_forward_hook(after_convolution) for m in names if type(m) in CONVOLUTIONS]
     handles += [m.register_forward_pre_hook(before_normalization) for m in names if type(m) in NORMALIZATIONS]
     try:
-        with counted:
+        with _CountUses():
             answer = run()
-        counted.add(answer)
+        _count(answer)
     finally:
         for handle in handles:
             handle.remove()
     return [
-        (convolution, normalization)
-        for convolution, normalization, between in found
-        if calls[convolution] == calls[normalization] == counted.uses[between] == 1
+        (made.by, normalization)
+        for made, normalization in found
+        if calls[made.by] == calls[normalization] == made.uses == 1
     ]
 
 
-def _can_fold(convolution: nn.Module, normalization: nn.Module) -> bool:
-    if not isinstance(normalization, nn.modules.batchnorm._BatchNorm) or normalization.running_mean is None:
+def _can_fold(convolution: Any, normalization: Any) -> bool:
+    if normalization.running_mean is None:
         return False
     # A grouped transposed convolution has its outputs on two axes of the weight.
-    return not (isinstance(convolution, nn.modules.conv._ConvTransposeNd) and convolution.groups > 1)
+    return not (_is_transposed(convolution) and convolution.groups > 1)
 
 
-def _fused(convolution: Any, normalization: Any) -> nn.Module:
-    """In float64, so that what is rounded is the product alone."""
-    dtype = convolution.weight.dtype
-    transposed = isinstance(convolution, nn.modules.conv._ConvTransposeNd)
-    return fuse_conv_bn_eval(convolution.double(), normalization.double(), transpose=transposed).to(dtype)
+def _is_transposed(convolution: Any) -> bool:
+    return isinstance(convolution, nn.modules.conv._ConvTransposeNd)
+
+
+def _fold(convolution: Any, normalization: Any) -> None:
+    """Scale and shift in float64, on the CPU: some devices have none."""
+
+    def wide(tensor: Tensor | None, default: float) -> Tensor:
+        return torch.tensor(default, dtype=torch.float64) if tensor is None else tensor.detach().cpu().double()
+
+    scale = wide(normalization.weight, 1.0) / (wide(normalization.running_var, 1.0) + normalization.eps).sqrt()
+    mean = wide(normalization.running_mean, 0.0)
+    bias = wide(normalization.bias, 0.0) + (wide(convolution.bias, 0.0) - mean) * scale
+    weight = convolution.weight
+    shape = [1] * weight.ndim
+    shape[1 if _is_transposed(convolution) else 0] = -1
+    weight.mul_(scale.reshape(shape).to(weight))
+    convolution.bias = nn.Parameter(bias.to(weight))
 
 
 def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
