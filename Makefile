@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo test test-timm lint docs clean
+.PHONY: install demo test test-timm bench lint docs clean
 
 install: $(STAMP)
 
@@ -30,6 +30,10 @@ test-timm: .venv-timm/.installed
 	.venv-timm/bin/python -m pip install --quiet --upgrade pip
 	.venv-timm/bin/python -m pip install --quiet -c constraints.txt -e '.[timm,test]'
 	touch $@
+
+# The CPU's benchmarks, in ten minutes; `--device cuda` runs one on a GPU.
+bench: $(STAMP)
+	set -e; for name in kernels sampling training inference scaling; do $(BIN)/python benchmarks/$$name.py; done
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

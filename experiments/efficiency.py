@@ -25,12 +25,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from results import environment, interval, markdown, read_result, shown, summary, write_result
 
 BASE = "hourglass8-hm"
+SIMPLE_BASELINE = "simplebaseline50-hm"
 SMALL = ("resnet50-28px-js", "resnet34-28px-js", "hourglass1-hm", BASE)
 RESNETS = tuple(f"resnet{depth}-{px}px-js" for depth in (18, 34, 50) for px in (7, 14, 28))
 FULL = (*RESNETS, "hourglass1-hm", "hourglass2-hm", "hourglass4-hm", BASE)
@@ -210,25 +212,36 @@ def measure(name: str, what: str, given: argparse.Namespace) -> dict[str, float]
     return measure_memory(name, given, train=what == "train")
 
 
+def settings_of(name: str) -> Any:
+    """Of nibali2018's recipe of that name; of SimpleBaseline with ResNet-50, in the hourglasses' size of pictures."""
+    from punctum import recipes
+
+    if name != SIMPLE_BASELINE:
+        return recipes.settings(f"nibali2018/{name}", "none", "none")
+    settings = recipes.settings("gu2022/resnet50-detection", "none", "none")
+    return replace(settings, crop=replace(settings.crop, input_size=(256, 256)))
+
+
 def build(name: str, device: str) -> tuple[Any, Any]:
     """The recipe's model with random weights, and its settings."""
-    from punctum import recipes
     from punctum.model import KeypointModel, ModelConfig
     from punctum.schema import Schema
 
-    settings = recipes.settings(f"nibali2018/{name}", "none", "none")
+    settings = settings_of(name)
     schema = Schema(tuple(f"joint{i}" for i in range(KEYPOINTS)))
     config = ModelConfig(schema, settings.crop.input_size, settings.backbone, settings.head)
     return KeypointModel(config, pretrained=False).to(device), settings
 
 
-def predictor(name: str, device: str) -> Callable[[], Any]:
-    """What takes one picture to coordinates, both in the host's memory."""
+def predictor(name: str, device: str, batch: int = 1, *, fuse: bool = False) -> Callable[[], Any]:
+    """What takes one picture, or a batch of them, to coordinates, both in the host's memory."""
     import torch
 
     model, settings = build(name, device)
     model.eval()
-    picture = torch.rand(1, 3, *settings.crop.input_size)
+    if fuse:
+        model = model.fuse()
+    picture = torch.rand(batch, 3, *settings.crop.input_size)
 
     def predict() -> Any:
         with torch.no_grad():

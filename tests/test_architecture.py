@@ -22,7 +22,7 @@ TOP = {"serve", "cli"}
 APPLICATIONS = {
     "train", "training", "train_settings", "evaluate", "compare", "predict", "predict_write", "predict_files",
     "predict_layers", "score", "score_points", "score_oks", "check", "sigmas", "demo", "export", "diagnose",
-    "terminal", "terminal_diagnosis",
+    "terminal", "terminal_diagnosis", "predict_network", "predict_reading", "benchmark_run",
 } | TOP  # fmt: skip
 MODEL = {"model"} | APPLICATIONS
 HEADS = {"heads"} | MODEL

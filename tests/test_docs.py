@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pytest
 
+import punctum.benchmark_run
 import punctum.check
 import punctum.compare.run
 import punctum.demo
@@ -120,6 +121,7 @@ def test_commands_of_the_page_parse(
         (punctum.sigmas, "estimate"),
         (punctum.demo, "demo"),
         (punctum.info, "print_info"),
+        (punctum.benchmark_run, "benchmark"),
         (punctum.recipes, "print_recipes"),
         (punctum.report.folder, "write_report"),
     ]:

@@ -16,6 +16,7 @@ from punctum.cli_words import underscored
 Command = Callable[[list[str], Console], None]
 
 FLIP_TEST = "average each prediction with that of the mirrored picture"
+COMPILE = "compile the network first: a minute or more, paid back after thousands of pictures"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -114,6 +115,7 @@ def _evaluate(args: list[str], console: Console) -> None:
     parser.add_argument("--spacing", type=float, help="millimetres per pixel: errors in mm too (default: the data's)")
     parser.add_argument("--by", help="joints, occlusion or size: measure easy, medium and hard instances apart too")
     parser.add_argument("--flip_test", action="store_true", help=FLIP_TEST)
+    parser.add_argument("--compile", action="store_true", help=COMPILE)
     parser.add_argument("--out", help="folder for metrics.json and report.html (default: the run folder)")
     parser.add_argument("--no_report", action="store_true", help="leave out report.html, the page to look at")
     parser.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
@@ -132,6 +134,7 @@ def _evaluate(args: list[str], console: Console) -> None:
         console=console,
         device=given.device,
         flip_test=given.flip_test,
+        compile=given.compile,
         report=not given.no_report,
     )
 
@@ -235,6 +238,7 @@ def _predict(args: list[str], console: Console) -> None:
     parser.add_argument("--ellipses", action="store_true", help="draw the heatmaps' spread, not calibrated")
     parser.add_argument("--spacing", help="X,Y,Z: millimetres per voxel, for volumes whose files do not say it")
     parser.add_argument("--flip_test", action="store_true", help=FLIP_TEST)
+    parser.add_argument("--compile", action="store_true", help=COMPILE)
     parser.add_argument("--batch_size", type=int, default=32, help="pictures at a time (default: %(default)s)")
     parser.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
     given = parser.parse_args(underscored(args))
@@ -250,6 +254,7 @@ def _predict(args: list[str], console: Console) -> None:
         batch_size=given.batch_size,
         device=given.device,
         flip_test=given.flip_test,
+        compile=given.compile,
         console=console,
     )
 
@@ -277,7 +282,19 @@ def _demo(args: list[str], console: Console) -> None:
 
 
 def _info(args: list[str], console: Console) -> None:
-    _parser("info", "Versions, devices, heads and backbones.").parse_args(underscored(args))
+    parser = _parser("info", "Versions, devices, heads and backbones.")
+    parser.add_argument("--benchmark", metavar="RUN", help="time and memory of a trained model's predictions instead")
+    parser.add_argument("--batch_size", default="1,32", help="of the benchmark, with commas (default: %(default)s)")
+    parser.add_argument("--device", help="of the benchmark: cpu, cuda, ... (default: the GPU where there is one)")
+    parser.add_argument("--compile", action="store_true", help="of the benchmark: measure the compiled network too")
+    parser.add_argument("--json", help="of the benchmark: a file for its figures")
+    given = parser.parse_args(underscored(args))
+    if given.benchmark is not None:
+        from punctum.benchmark_run import benchmark
+
+        sizes = [int(n) for n in _numbers(given.batch_size, "--batch_size")]
+        benchmark(given.benchmark, sizes, device=given.device, compile=given.compile, out=given.json, console=console)
+        return
     from punctum.info import print_info
 
     print_info(console)
@@ -306,7 +323,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "sigmas": (_sigmas, "how exactly people label: OKS sigmas from repeated labels"),
     "recipes": (_recipes, "the papers' settings, to train with"),
     "demo": (_demo, "the whole way on made-up scenes, in three minutes"),
-    "info": (_info, "versions, devices, heads and backbones"),
+    "info": (_info, "versions, devices, heads and backbones; what a model costs here"),
 }
 
 

@@ -21,6 +21,7 @@ from punctum.model import KeypointModel
 from punctum.ops import transform_points
 from punctum.predict import Points, Predictor, check_kind, load_model
 from punctum.predict_layers import LayerPredictor
+from punctum.predict_network import say_compiling
 from punctum.progress import count
 from punctum.terminal import print_by_difficulty, print_per_keypoint, print_table
 
@@ -72,6 +73,7 @@ def evaluate(
     console: Console | None = None,
     device: str | torch.device | None = None,
     flip_test: bool = False,
+    compile: bool = False,
     report: bool = False,
 ) -> dict[str, Any]:
     """Measure a trained model on annotated images, beside the constant predictor.
@@ -85,6 +87,7 @@ def evaluate(
         console: where to report; None is silent.
         device: where to compute.
         flip_test: average each prediction with that of the mirrored picture.
+        compile: predict through `torch.compile`.
         report: write report.html as well, a page to look at.
     Returns:
         What metrics.json holds: n, epe_px, pck, per_keypoint, intervals, and the same of the constant predictor,
@@ -105,6 +108,7 @@ def evaluate(
         console=console,
         device=device,
         flip_test=flip_test,
+        compile=compile,
         run=run,
     )
     if report:
@@ -126,6 +130,7 @@ def evaluate_model(
     device: str | torch.device | None = None,
     per_keypoint: bool = True,
     flip_test: bool = False,
+    compile: bool = False,
     run: Path | None = None,
 ) -> dict[str, Any]:
     """`evaluate` for a model and annotations at hand; writes `out`/metrics.json when there is an `out`.
@@ -135,10 +140,9 @@ def evaluate_model(
     """
     protocol, console = protocol or Protocol(), console or Console(quiet=True)
     check_kind_and_names(model, annotations)
-    predictor = predictor_for(model, device, flip_test=flip_test)
-    notes = inspect(annotations, predictor.crop.intensity).notes
-    with count(console, "evaluating", len(annotations)) as advance:
-        points = predictor.annotated_points(annotations, advance)
+    predictor = predictor_for(model, device, flip_test=flip_test, compile=compile)
+    say_compiling(console, compile)
+    notes, points = _inspected_points(predictor, annotations, console)
     metrics = measure(points.keypoints, annotations, points.image_sizes, protocol, points.score)
     constant = _constant_points(model, points)
     if constant is not None:
@@ -166,6 +170,22 @@ def evaluate_model(
     return metrics
 
 
+def _inspected_points(
+    predictor: Predictor | LayerPredictor, annotations: Annotations, console: Console
+) -> tuple[tuple[str, ...], Points]:
+    """Notes and predicted points. Every picture is looked at before the first one is predicted, so that a broken one
+    costs nothing; the crops of those that were decoded are kept, as many as fit, and not decoded again."""
+    intensity = predictor.crop.intensity
+    if isinstance(predictor, LayerPredictor):
+        notes = inspect(annotations, intensity).notes
+        with count(console, "evaluating", len(annotations)) as advance:
+            return notes, predictor.annotated_points(annotations, advance)
+    kept = predictor.keep_crops(annotations)
+    notes = inspect(annotations, intensity, kept.add).notes
+    with count(console, "evaluating", len(annotations)) as advance:
+        return notes, predictor.annotated_points(annotations, advance, kept)
+
+
 def as_evaluation(points: Points, annotations: Annotations, protocol: Protocol) -> Evaluation:
     """What was predicted beside what was labelled, to keep."""
     normalizer, lengths = _lengths(annotations, points.image_sizes, protocol)
@@ -184,11 +204,15 @@ def as_evaluation(points: Points, annotations: Annotations, protocol: Protocol) 
 
 
 def predictor_for(
-    model: KeypointModel, device: str | torch.device | None = None, *, flip_test: bool = False
+    model: KeypointModel,
+    device: str | torch.device | None = None,
+    *,
+    flip_test: bool = False,
+    compile: bool = False,
 ) -> Predictor | LayerPredictor:
     """What finds the model's points in pictures, or its layers in scans."""
     kind = LayerPredictor if model.dims == 1 else Predictor
-    return kind(model, device, flip_test=flip_test)
+    return kind(model, device, flip_test=flip_test, compile=compile)
 
 
 def measure(

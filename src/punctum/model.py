@@ -1,5 +1,6 @@
 """A backbone with a head on each of its stages, and how that is saved and found again."""
 
+import copy
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ import punctum
 from punctum import backbones, heads
 from punctum.backbones.weights import load_state, read_safetensors
 from punctum.files import write_text, write_through
+from punctum.fuse import fold_batch_norms
 from punctum.heads import Prediction, Target
 from punctum.schema import Schema
 
@@ -100,6 +102,7 @@ class KeypointModel(nn.Module):
     """Images to coordinates: a backbone, and a head on each of its stages.
 
     `dims` is the number of each point's coordinates: the axes of the features, which may be others than the images'.
+    `folded` names the batch normalizations that `fuse` has folded away; empty for a model as it was trained.
 
     Args:
         config: what to build.
@@ -118,6 +121,7 @@ class KeypointModel(nn.Module):
     def __init__(self, config: ModelConfig, *, pretrained: bool = True) -> None:
         super().__init__()
         self.config = config
+        self.folded: tuple[str, ...] = ()
         options = config.backbone if pretrained else {k: v for k, v in config.backbone.items() if k != "weights"}
         self.backbone = backbones.build(**options)
         self.backbone.connect(len(config.schema.names))
@@ -185,11 +189,47 @@ class KeypointModel(nn.Module):
         for head in self._heads():
             head.set_progress(fraction)
 
+    def fuse(self) -> "KeypointModel":
+        """A copy that predicts the same, faster: batch normalizations folded into the convolutions before them.
+
+        The copy only predicts: it can be neither trained nor saved. Its `folded` names what is gone; a normalization
+        that does not directly follow a convolution stays.
+
+        Raises:
+            ValueError: this model is in training mode.
+        Example:
+            >>> backbone = {"name": "resnet18", "width": 0.125}
+            >>> model = KeypointModel(ModelConfig(Schema(("nose",)), (32, 32), backbone, {"name": "dsnt"})).eval()
+            >>> len(model.fuse().folded)
+            20
+        """
+        fused = copy.deepcopy(self)
+        like = next(self.backbone.parameters())
+        # One picture more would change nothing: the order of the modules is looked at, not their numbers.
+        picture = torch.zeros(1, self.backbone.in_channels, *self.config.input_size, device=like.device)
+        fused.folded += fold_batch_norms(fused, lambda: fused(picture.to(like.dtype)))
+        return fused
+
+    def train(self, mode: bool = True) -> "KeypointModel":
+        """As `nn.Module.train`.
+
+        Raises:
+            ValueError: a fused model was to be trained.
+        """
+        if mode and self.folded:
+            raise ValueError("a fused model has no batch normalization left to train: train the one it was made from")
+        return super().train(mode)
+
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write model.safetensors and model.json into a folder, made if need be.
 
         Each is written under a temporary name and then renamed, so no reader meets half a file.
+
+        Raises:
+            ValueError: the model is fused.
         """
+        if self.folded:
+            raise ValueError("a fused model is not saved: save the one it was made from, and fuse after loading")
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         content = {
             "format_version": FORMAT_VERSION,

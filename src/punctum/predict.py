@@ -1,8 +1,7 @@
 """From pictures to coordinates in their own pixels."""
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ from punctum.flip_test import mirrored_mean
 from punctum.heads import Prediction
 from punctum.model import KeypointModel
 from punctum.ops import transform_covariance, transform_points
+from punctum.predict_network import Network
+from punctum.predict_reading import KEPT_BYTES, KeptCrops, Sample, read_ahead
 from punctum.schema import Schema
 
 Picture = str | Path | NDArray[Any]
@@ -64,9 +65,11 @@ class Predictor:
     Args:
         model: the network; it says itself how a picture becomes a crop.
         device: where to compute; None: the GPU where there is one.
-        batch_size: pictures per forward pass.
+        batch_size: pictures per forward pass, mirrored ones counted.
         flip_test: predict the mirrored picture as well, and average the two, as `mirrored_mean` says: twice the
             time for somewhat smaller errors.
+        fuse: predict with `model.fuse()`: the same points to about 1e-5 of the crop, faster.
+        compile: predict through `torch.compile`; worth its wait for thousands of pictures.
     Raises:
         ValueError: a flip test of keypoints that have no flip pairs.
     Example:
@@ -81,15 +84,19 @@ class Predictor:
         batch_size: int = 32,
         *,
         flip_test: bool = False,
+        fuse: bool = True,
+        compile: bool = False,
     ) -> None:
         if flip_test and not model.config.schema.flip_pairs:
             raise ValueError(
                 "flip test: the model's keypoints have no flip_pairs, so nobody knows which of them trade places in "
                 "a mirrored picture; put flip_pairs into the training annotations, and train again"
             )
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.model = model.to(self.device).eval()
+        self.network = Network(model, device, fuse=fuse, compile=compile)
+        self.model = model
         self.batch_size = batch_size
+        # Both halves of a flip test go through the network as one batch, of no more crops than without it.
+        self._pictures = max(1, batch_size // 2) if flip_test else batch_size
         self.flip_test = flip_test
         self.crop = CropSettings(input_size=model.config.input_size, **model.config.preprocessing)
         if model.dims == 1:
@@ -111,6 +118,7 @@ class Predictor:
         boxes: Sequence[Box | None] | None = None,
         *,
         spacing: Sequence[Spacing | None] | None = None,
+        on_batch: Callable[[int], object] | None = None,
     ) -> list[ImagePrediction]:
         """Find the keypoints in each picture.
 
@@ -120,6 +128,7 @@ class Predictor:
             boxes: one (x, y[, z], width, height[, depth]) per picture in its pixels, or None for the whole picture.
             spacing: of volumes, millimetres per voxel as (x, y, z), one per volume. None: what the `.npz` file
                 says, else as long on every axis.
+            on_batch: called with n when n more pictures are done.
         Returns:
             One prediction per picture, in the same order.
         Raises:
@@ -131,17 +140,36 @@ class Predictor:
             if given is not None and len(given) != len(images):
                 raise ValueError(f"{len(images)} pictures but {len(given)} {word}")
         names = [f"array {i}" if isinstance(p, np.ndarray) else str(p) for i, p in enumerate(images)]
-        points = self.points(images, boxes or [None] * len(images), spacing=spacing)
+        points = self.points(images, boxes or [None] * len(images), on_batch, spacing)
         return _as_predictions(points, names, [""] * len(names), self.schema.names)
 
-    def predict_annotations(self, annotations: Annotations) -> list[ImagePrediction]:
+    def predict_annotations(
+        self, annotations: Annotations, on_batch: Callable[[int], object] | None = None
+    ) -> list[ImagePrediction]:
         """Find the keypoints of every annotated instance, from its picture and box; its labels are not used."""
-        points = self.points(annotations.images, list(annotations.boxes), spacing=annotations.spacing)
+        points = self.annotated_points(annotations, on_batch)
         return _as_predictions(points, annotations.image_names, annotations.ids, self.schema.names)
 
-    def annotated_points(self, annotations: Annotations, on_batch: Callable[[int], object] | None = None) -> Points:
-        """Those as arrays, for the metrics; `on_batch(n)` is called when n more instances are done."""
-        return self.points(annotations.images, list(annotations.boxes), on_batch, annotations.spacing)
+    def annotated_points(
+        self,
+        annotations: Annotations,
+        on_batch: Callable[[int], object] | None = None,
+        kept: KeptCrops | None = None,
+    ) -> Points:
+        """Those as arrays, for the metrics; `on_batch(n)` is called when n more instances are done.
+
+        Crops that were `kept` are taken from there, instead of reading their pictures again.
+        """
+        return self.points(annotations.images, list(annotations.boxes), on_batch, annotations.spacing, kept)
+
+    def keep_crops(self, annotations: Annotations, limit: int = KEPT_BYTES) -> KeptCrops:
+        """A place for the crops of pictures that somebody else decodes: give its `add` to `data.inspect`."""
+        lengths: Any = [None] * len(annotations) if annotations.spacing is None else annotations.spacing
+
+        def make(i: int, image: NDArray[Any]) -> Sample:
+            return self._sample(annotations.images[i], image, annotations.boxes[i], lengths[i])
+
+        return KeptCrops(make, annotations.images, len(self.crop.input_size), limit)
 
     def points(
         self,
@@ -149,11 +177,13 @@ class Predictor:
         boxes: Sequence[Box | NDArray[np.float64] | None],
         on_batch: Callable[[int], object] | None = None,
         spacing: Sequence[Spacing | None] | NDArray[np.float64] | None = None,
+        kept: KeptCrops | None = None,
     ) -> Points:
         """The same as arrays; `on_batch(n)` is called when n more pictures are done."""
         parts = []
-        for crops, to_image, sizes in self._batches(images, boxes, spacing):
-            parts.append((*self._forward(crops, to_image), to_image.numpy(), sizes))
+        whole = min(self._pictures, len(images))
+        for crops, to_image, sizes in self._batches(images, boxes, spacing, kept):
+            parts.append((*self._forward(crops, to_image, whole), to_image.numpy(), sizes))
             if on_batch is not None:
                 on_batch(len(sizes))
         if not parts:
@@ -177,51 +207,57 @@ class Predictor:
             coordinates to pixels; all on the CPU. One batch is held at a time.
         """
         for crops, to_image, _ in self._batches(annotations.images, list(annotations.boxes), annotations.spacing):
-            with torch.inference_mode():
-                prediction = self.model.decode(self.model(crops.to(self.device)))
-            yield crops, prediction.map(Tensor.cpu), to_image
+            yield crops, self.network(crops, heatmaps=True, size=self.batch_size), to_image
 
-    @torch.inference_mode()
-    def _forward(self, crops: Tensor, to_image: Tensor) -> tuple[Any, Any, Any]:
-        crops = crops.to(self.device)
-        prediction = self._decode(crops)
+    def _forward(self, crops: Tensor, to_image: Tensor, size: int) -> tuple[Any, Any, Any]:
+        """Keypoints, scores and covariances in pixels; `size` is that of a whole batch."""
         if self.flip_test:
-            # The last axis is x: mirrored exactly, with no pixel to spare, since [-1, 1] spans edges.
-            prediction = mirrored_mean(prediction, self._decode(crops.flip(-1)), self.schema.flip_order)
+            both = self.network(crops, mirrored=True, size=2 * size)
+            halves = both.map(lambda t: t[: len(crops)]), both.map(lambda t: t[len(crops) :])
+            prediction = mirrored_mean(*halves, self.schema.flip_order)
+        else:
+            prediction = self.network(crops, size=size)
         keypoints = transform_points(prediction.coords, to_image)
         spread = prediction.covariance
         covariance = None if spread is None else transform_covariance(spread, to_image).numpy()
         return keypoints.numpy(), prediction.score.numpy(), covariance
-
-    def _decode(self, crops: Tensor) -> Prediction:
-        # A heatmap would be moved and converted in vain.
-        return replace(self.model.decode(self.model(crops)), heatmap=None).map(lambda t: t.cpu().double())
 
     def _batches(
         self,
         images: Sequence[Picture],
         boxes: Sequence[Box | NDArray[np.float64] | None],
         spacing: Sequence[Spacing | None] | NDArray[np.float64] | None,
+        kept: KeptCrops | None = None,
     ) -> Iterator[tuple[Tensor, Tensor, NDArray[np.int64]]]:
-        """Crops, their maps to pixels and the pictures' sizes; the next batch loads while one is computed."""
-        starts = range(0, len(images), self.batch_size)
+        """Crops, their maps to pixels and the pictures' sizes; the next batches load while one is computed."""
         lengths: Sequence[Any] | NDArray[np.float64] = [None] * len(images) if spacing is None else spacing
-        with ThreadPoolExecutor(max_workers=4) as pool:
+        cuda = self.network.device.type == "cuda"
 
-            def submit(start: int) -> list[Any]:
-                stop = min(start + self.batch_size, len(images))
-                return [pool.submit(self._load, images[i], boxes[i], lengths[i], i) for i in range(start, stop)]
+        def load(i: int) -> Sample:
+            if kept is not None and (found := kept.take(i)) is not None:
+                return found
+            return self._sample(images[i], self._pixels(images[i], i), boxes[i], lengths[i])
 
-            upcoming = submit(0) if images else []
-            for start in starts:
-                current, upcoming = upcoming, submit(start + self.batch_size)
-                crops, matrices, sizes = zip(*(future.result() for future in current), strict=True)
-                yield torch.stack(crops), torch.stack(matrices), np.array(sizes, dtype=np.int64)
+        def assemble(samples: list[Sample]) -> tuple[Tensor, Tensor, NDArray[np.int64]]:
+            crops, matrices, sizes = zip(*samples, strict=True)
+            batch = torch.stack(crops)
+            # From pinned memory a GPU fetches the batch by itself.
+            return batch.pin_memory() if cuda else batch, torch.stack(matrices), np.array(sizes, dtype=np.int64)
 
-    def _load(
-        self, picture: Picture, box: Box | NDArray[np.float64] | None, spacing: Spacing | None, index: int
-    ) -> tuple[Tensor, Tensor, tuple[int, ...]]:
-        image = self._pixels(picture, index)
+        yield from read_ahead(load, assemble, len(images), self._pictures)
+
+    def read(self, picture: Picture, box: Box | None = None) -> Sample:
+        """A picture as the network gets it: its crop (C, *input_size), the map from there to pixels, and its size."""
+        return self._sample(picture, self._pixels(picture, 0), box, None)
+
+    def _sample(
+        self,
+        picture: Picture,
+        image: NDArray[Any],
+        box: Box | NDArray[np.float64] | None,
+        spacing: Spacing | None,
+    ) -> Sample:
+        """A decoded picture's crop."""
         size = image.shape[:-1]
         if spacing is None and isinstance(picture, (str, Path)) and is_volume(picture):
             spacing = read_spacing(picture)

@@ -17,6 +17,7 @@ from punctum.layer_overlays import view_scan
 from punctum.overlays import draw_instances, draw_volume
 from punctum.predict import ImagePrediction, Predictor, check_kind, load_model
 from punctum.predict_layers import LayerPredictor, ScanPrediction, write_layers
+from punctum.predict_network import say_compiling
 from punctum.predict_write import check_output, write_predictions
 from punctum.progress import count
 
@@ -35,6 +36,7 @@ def predict_files(
     batch_size: int = 32,
     device: str | torch.device | None = None,
     flip_test: bool = False,
+    compile: bool = False,
     console: Console | None = None,
 ) -> list[ImagePrediction] | list[ScanPrediction]:
     """Predict for files and write the coordinates.
@@ -49,6 +51,7 @@ def predict_files(
         batch_size: pictures at a time.
         device: where to compute.
         flip_test: average each prediction with that of the mirrored picture.
+        compile: predict through `torch.compile`, which takes a minute before the first picture.
         console: where to report; None is silent.
     Returns:
         The predictions, in the order of the files.
@@ -64,11 +67,11 @@ def predict_files(
     model = load_model(run)
     for annotations in annotated:
         check_kind(model, annotations)
+    say_compiling(console, compile)
     if model.dims == 1:
-        return _predict_scans(
-            LayerPredictor(model, device, flip_test=flip_test), pictures, annotated, out, draw, console
-        )
-    predictor = Predictor(model, device, batch_size, flip_test=flip_test)
+        finder = LayerPredictor(model, device, flip_test=flip_test, compile=compile)
+        return _predict_scans(finder, pictures, annotated, out, draw, console)
+    predictor = Predictor(model, device, batch_size, flip_test=flip_test, compile=compile)
     if pictures and predictor.crop.region == "box":
         console.print(
             "[yellow]note[/yellow] the model learned on boxes around each instance, and pictures have none: whole "
@@ -78,13 +81,9 @@ def predict_files(
     predictions: list[ImagePrediction] = []
     total = len(pictures) + sum(len(a) for a in annotated)
     with count(console, "predicting", total) as advance:
-        for start in range(0, len(pictures), 16 * batch_size):
-            chunk = pictures[start : start + 16 * batch_size]
-            predictions += predictor.predict(chunk, spacing=[lengths.get(path) for path in chunk])
-            advance(len(chunk))
+        predictions += predictor.predict(pictures, spacing=[lengths.get(path) for path in pictures], on_batch=advance)
         for annotations in annotated:
-            predictions += predictor.predict_annotations(annotations)
-            advance(len(annotations))
+            predictions += predictor.predict_annotations(annotations, advance)
     write_predictions(predictions, out)
     console.print(f"{len(predictions)} instances, coordinates: {out}")
     if draw is not None:

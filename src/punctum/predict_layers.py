@@ -3,8 +3,8 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from punctum.heads import Prediction
 from punctum.model import KeypointModel
 from punctum.ops import transform_covariance, transform_points
 from punctum.predict import Points
+from punctum.predict_network import Network
+from punctum.predict_reading import read_ahead
 from punctum.predict_write import check_output
 from punctum.schema import Schema
 
@@ -56,6 +58,8 @@ class LayerPredictor:
         model: the network; its head has one axis.
         device: where to compute; None: the GPU where there is one.
         flip_test: average what is found with what is found in the mirrored scan.
+        fuse: predict with `model.fuse()`.
+        compile: predict through `torch.compile`; each width of scans may be compiled anew.
     Raises:
         ValueError: the model finds points, not layers.
     Example:
@@ -64,12 +68,18 @@ class LayerPredictor:
     """
 
     def __init__(
-        self, model: KeypointModel, device: str | torch.device | None = None, *, flip_test: bool = False
+        self,
+        model: KeypointModel,
+        device: str | torch.device | None = None,
+        *,
+        flip_test: bool = False,
+        fuse: bool = True,
+        compile: bool = False,
     ) -> None:
         if model.dims != 1:
             raise ValueError("this model finds points in pictures: use punctum.predict.Predictor")
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.model = model.to(self.device).eval()
+        self.network = Network(model, device, fuse=fuse, compile=compile)
+        self.model = model
         self.flip_test = flip_test
         self.crop = CropSettings(input_size=model.config.input_size, **model.config.preprocessing)
 
@@ -87,8 +97,8 @@ class LayerPredictor:
             ValueError: a picture cannot be read (named).
         """
         found = []
-        for path in images:
-            found.append(self._predict(path, read_image(path)))
+        for path, image in self._read(images):
+            found.append(self._predict(path, image))
             if on_scan is not None:
                 on_scan(1)
         return found
@@ -97,9 +107,8 @@ class LayerPredictor:
         """The annotated columns as arrays, for the metrics: keypoints (N, K, 1); labels are not used."""
         scans = scans_of(annotations)
         predictions = []
-        for columns in scans:
-            path = annotations.images[columns.start]
-            image = read_image(path)
+        paths = [annotations.images[columns.start] for columns in scans]
+        for columns, (path, image) in zip(scans, self._read(paths), strict=True):
             check_width(image, len(columns), path)
             predictions.append(self._predict(path, image))
             if on_batch is not None:
@@ -114,7 +123,11 @@ class LayerPredictor:
             image_sizes=np.concatenate([np.full((p.size[1], 1), p.size[0]) for p in predictions]),
         )
 
-    @torch.inference_mode()
+    @staticmethod
+    def _read(paths: Sequence[str | Path]) -> Iterator[tuple[str | Path, NDArray[Any]]]:
+        """Scans in order, the next ones read while one is computed."""
+        return read_ahead(lambda i: (paths[i], read_image(paths[i])), lambda scans: scans[0], len(paths), 1)
+
     def _predict(self, path: str | Path, image: NDArray[Any]) -> ScanPrediction:
         height, width = image.shape[:2]
         rows = self.crop.input_size[0]
@@ -135,20 +148,16 @@ class LayerPredictor:
         )
 
     def _decode(self, pixels: Tensor) -> Prediction:
-        found = self._columns(pixels)
         if not self.flip_test:
-            return found
+            return self.network(pixels[None])
+        both, width = self.network(pixels[None], mirrored=True), pixels.shape[-1]
         # Back in order, the columns' depths need no mirroring: two mixtures, one mean and spread.
-        other = self._columns(pixels.flip(-1)).map(lambda t: t.flip(0))
+        found, other = both.map(lambda t: t[:width]), both.map(lambda t: t[width:].flip(0))
         covariance = None
         if found.covariance is not None and other.covariance is not None:
             half = (found.coords - other.coords) / 2
             covariance = (found.covariance + other.covariance) / 2 + half[..., None] * half[..., None, :]
         return Prediction((found.coords + other.coords) / 2, (found.score + other.score) / 2, covariance)
-
-    def _columns(self, pixels: Tensor) -> Prediction:
-        prediction = self.model.decode(self.model(pixels[None].to(self.device)))
-        return replace(prediction, heatmap=None).map(lambda t: t.cpu().double())
 
 
 def write_layers(predictions: Sequence[ScanPrediction], path: str | Path) -> Path:

@@ -19,6 +19,14 @@ def test_sizes_are_the_published_ones() -> None:
     assert size["convolutions"] == 54
 
 
+def test_simple_baseline_is_the_published_one() -> None:
+    size = efficiency.measure_size(efficiency.SIMPLE_BASELINE)
+    # ResNet-50 without its classifier; 4 x 4 taps from 2048 and twice 256 channels to 256, each with a batch norm.
+    neck = 16 * 256 * (2048 + 2 * 256) + 3 * 2 * 256
+    assert size["parameters"] == 25_557_032 - 2_049_000 + neck + 256 * 16 + 16
+    assert efficiency.settings_of(efficiency.SIMPLE_BASELINE).crop.input_size == (256, 256)
+
+
 def test_ratios_are_against_the_base_turn_by_turn() -> None:
     def cells(scale: float) -> dict[str, list[dict[str, float]]]:
         size = {"parameters": 10 * scale, "flops": 4 * scale, "convolutions": 3}

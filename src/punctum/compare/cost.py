@@ -6,7 +6,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from torch import Tensor
 from punctum.compare.processes import end_with_parent, run_workers
 from punctum.files import write_text
 from punctum.heads import Target
+from punctum.memory import MIB, forget_peak, load_libraries, resident_peak
 from punctum.model import KeypointModel
 from punctum.ops import average_loss
 from punctum.predict import load_model
@@ -32,8 +32,6 @@ from punctum.training.optimizer import build_optimizer
 RESULT = "cost.json"
 LARGE_BATCH = 32
 SECONDS = 2.0
-MIB = 2**20
-_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
@@ -135,9 +133,9 @@ def _median_seconds(work: Callable[[], None], device: torch.device) -> float:
 def _step_mib(model: KeypointModel, settings: TrainSettings, images: Tensor, device: torch.device) -> float:
     """Memory of two training steps, optimizer's state included, beyond the process as it was before."""
     cuda = device.type == "cuda"
-    _load_libraries(device)
-    _forget_peak()
-    before = 0.0 if cuda else _resident_peak()
+    load_libraries(device)
+    forget_peak()
+    before = 0.0 if cuda else resident_peak()
     if cuda:
         torch.cuda.reset_peak_memory_stats(device)
     model.to(device).train()
@@ -158,35 +156,8 @@ def _step_mib(model: KeypointModel, settings: TrainSettings, images: Tensor, dev
         torch.stack(losses).sum().backward()
         optimizer.step()
         optimizer.zero_grad()
-    after = torch.cuda.max_memory_allocated(device) / MIB if cuda else _resident_peak()
+    after = torch.cuda.max_memory_allocated(device) / MIB if cuda else resident_peak()
     return max(0.0, after - before)
-
-
-def _load_libraries(device: torch.device) -> None:
-    """What PyTorch loads at its first convolutions and steps is a hundred MiB, and no network's."""
-    small = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, stride=2), torch.nn.BatchNorm2d(8), torch.nn.Conv2d(8, 8, 1))
-    small.to(device)
-    small(torch.rand(2, 3, 16, 16, device=device)).square().mean().backward()
-    torch.optim.AdamW(small.parameters()).step()
-
-
-def _forget_peak() -> None:
-    """Let the process's peak start from what it has now; where only the all-time peak is known, it stays."""
-    if _CLEAR.exists():
-        with suppress(OSError):  # Where the process may not write there, as in some containers.
-            _CLEAR.write_text("5")
-
-
-def _resident_peak() -> float:
-    """The most memory that this process had since `_forget_peak`, MiB."""
-    if _STATUS.exists():
-        found = [line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM")]
-        if found:
-            return float(found[0].split()[1]) / 1024
-    import resource  # Not on Windows, where memory stays unmeasured.
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / MIB if sys.platform == "darwin" else peak / 1024
 
 
 if __name__ == "__main__":

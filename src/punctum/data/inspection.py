@@ -1,6 +1,6 @@
 """What only the pixels tell: whether every image can be read, and whether the points lie in it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from punctum.data.annotations import Annotations
 from punctum.data.columns import scans_of, width_mistake
 from punctum.data.crop import ImageSize, inside
 from punctum.data.errors import DataError, counted
-from punctum.data.images import ImageError, Intensity, intensity_range
+from punctum.data.images import Image, ImageError, Intensity, intensity_range
 from punctum.data.volumes import read_picture
 
 
@@ -52,16 +52,21 @@ def check_images(annotations: Annotations, intensity: Intensity = "range") -> ND
     return _sizes(annotations, _decode_all(annotations, intensity))
 
 
-def inspect(annotations: Annotations, intensity: Intensity = "range") -> Inspection:
+def inspect(
+    annotations: Annotations,
+    intensity: Intensity = "range",
+    on_image: Callable[[Path, Image], object] | None = None,
+) -> Inspection:
     """Decodes every image once and compares the points with it.
 
     Args:
         annotations: whose images and points.
         intensity: how the images are to be scaled; see `check_images`.
+        on_image: called with each good image while it is there, from several threads.
     Raises:
         DataError: images that cannot be used, all of them.
     """
-    facts = _decode_all(annotations, intensity)
+    facts = _decode_all(annotations, intensity, on_image)
     sizes = _sizes(annotations, facts)
     if annotations.dims == 1:
         _check_widths(annotations, sizes)
@@ -95,11 +100,13 @@ class _Facts:
     brightest: float
 
 
-def _facts(path: Path, intensity: Intensity) -> _Facts | ImageError:
+def _facts(path: Path, intensity: Intensity, on_image: Callable[[Path, Image], object] | None) -> _Facts | ImageError:
     try:
         image = read_picture(path)
         if image.dtype in (np.float32, np.int16):
             intensity_range(image, intensity)
+        if on_image is not None:
+            on_image(path, image)
     except ImageError as error:
         return error
     except ValueError as error:
@@ -112,11 +119,15 @@ def _sizes(annotations: Annotations, facts: dict[Path, _Facts]) -> NDArray[np.in
     return np.array(sizes, dtype=np.int64).reshape(-1, annotations.picture_axes)
 
 
-def _decode_all(annotations: Annotations, intensity: Intensity) -> dict[Path, _Facts]:
+def _decode_all(
+    annotations: Annotations, intensity: Intensity, on_image: Callable[[Path, Image], object] | None = None
+) -> dict[Path, _Facts]:
     """Facts of every image; OpenCV lets go of the interpreter while it decodes, so threads do."""
     images = list(dict.fromkeys(annotations.images))
     with _quiet(), ThreadPoolExecutor() as pool:
-        found = dict(zip(images, pool.map(partial(_facts, intensity=intensity), images), strict=True))
+        found = dict(
+            zip(images, pool.map(partial(_facts, intensity=intensity, on_image=on_image), images), strict=True)
+        )
     kinds = {2: "an image (H, W)", 3: "a volume (D, H, W)"}
     expected = annotations.picture_axes
     unreadable = [

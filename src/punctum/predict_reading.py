@@ -1,0 +1,99 @@
+"""Pictures on their way to the network: read ahead by threads, and crops that need no second reading."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from os import cpu_count
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeVar
+
+from numpy.typing import NDArray
+from torch import Tensor
+
+# Batches that are read, or waiting, while one is computed: what bounds the memory.
+AHEAD = 2
+READERS = min(16, max(4, cpu_count() or 1))
+# Of crops that are kept between looking at the pictures and predicting: 890 of them at 224 px.
+KEPT_BYTES = 512 * 2**20
+
+# A crop, its map to pixels, and the size of its picture.
+Sample = tuple[Tensor, Tensor, tuple[int, ...]]
+T = TypeVar("T")
+Batch = TypeVar("Batch")
+
+
+def read_ahead(
+    load: Callable[[int], T], assemble: Callable[[list[T]], Batch], count: int, batch_size: int
+) -> Iterator[Batch]:
+    """Batches in order, read by threads while earlier ones are used; at most `AHEAD` of them wait.
+
+    Args:
+        load: sample i; called in several threads.
+        assemble: a batch of samples in order; called in a thread of its own.
+        count: samples in all.
+        batch_size: of all batches but the last.
+    Raises:
+        Exception: whatever `load` raised, at its batch's turn; what was still waiting is not read any more.
+    Example:
+        >>> list(read_ahead(lambda i: i * i, sum, count=5, batch_size=2))
+        [1, 13, 16]
+    """
+
+    def gathered(samples: list[Future[T]]) -> Batch:
+        return assemble([sample.result() for sample in samples])
+
+    readers, assembler = ThreadPoolExecutor(READERS), ThreadPoolExecutor(1)
+
+    def submitted() -> Iterator[Future[Batch]]:
+        for start in range(0, count, batch_size):
+            stop = min(start + batch_size, count)
+            yield assembler.submit(gathered, [readers.submit(load, i) for i in range(start, stop)])
+
+    batches = submitted()
+    try:
+        waiting = deque(islice(batches, 1 + AHEAD))
+        while waiting:
+            batch = waiting.popleft().result()
+            waiting.extend(islice(batches, 1))
+            yield batch
+    finally:
+        for pool in (readers, assembler):
+            pool.shutdown(cancel_futures=True)
+
+
+class KeptCrops:
+    """Crops of pictures that were decoded for another purpose, as many as fit; the rest is decoded again.
+
+    Args:
+        make: instance and its decoded picture to its crop.
+        images: the picture of each instance.
+        axes: of the pictures that the model takes; of others nothing is kept.
+        limit: bytes.
+    """
+
+    def __init__(
+        self, make: Callable[[int, NDArray[Any]], Sample], images: Sequence[Path], axes: int, limit: int
+    ) -> None:
+        self._make, self._axes, self._left = make, axes, limit
+        self._instances: dict[Path, list[int]] = {}
+        for i, path in enumerate(images):
+            self._instances.setdefault(path, []).append(i)
+        self._kept: dict[int, Sample] = {}
+        self._lock = Lock()
+
+    def add(self, path: Path, image: NDArray[Any]) -> None:
+        """Keep the crops of a picture's instances; called from several threads."""
+        for i in self._instances[path] if image.ndim - 1 == self._axes else ():
+            if self._left <= 0:
+                return
+            sample = self._make(i, image)
+            with self._lock:
+                self._left -= sample[0].nbytes
+                if self._left >= 0:
+                    self._kept[i] = sample
+
+    def take(self, i: int) -> Sample | None:
+        """The crop of instance i, which is not kept any longer; None where there is none."""
+        return self._kept.pop(i, None)
