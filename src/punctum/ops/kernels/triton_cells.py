@@ -24,10 +24,12 @@ def map_start(pointer, index, keypoints, stride_batch, stride_keypoint):
 def cell_offsets(i, s0, s1, s2, N0: tl.constexpr, N1: tl.constexpr, DENSE: tl.constexpr):
     """Where in memory the cells lie; DENSE: one after the other."""
     if DENSE:
-        return i
-    rows = i // N0
-    x = (i % N0).to(tl.int64)
-    return x * s0 + (rows % N1).to(tl.int64) * s1 + (rows // N1).to(tl.int64) * s2
+        offsets = i
+    else:
+        rows = i // N0
+        x = (i % N0).to(tl.int64)
+        offsets = x * s0 + (rows % N1).to(tl.int64) * s1 + (rows // N1).to(tl.int64) * s2
+    return offsets
 
 
 @triton.jit

@@ -54,8 +54,10 @@ def _js_sums(
 @triton.jit
 def _distance(dx, dy, dz, DISTANCE: tl.constexpr):
     if DISTANCE == 0:
-        return tl.sqrt(dx * dx + dy * dy + dz * dz)
-    return tl.abs(dx) + tl.abs(dy) + tl.abs(dz)
+        length = tl.sqrt(dx * dx + dy * dy + dz * dz)
+    else:
+        length = tl.abs(dx) + tl.abs(dy) + tl.abs(dz)
+    return length
 
 
 @triton.jit
