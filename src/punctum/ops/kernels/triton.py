@@ -90,3 +90,12 @@ def dsnt_terms(
     return triton_ops.dsnt_terms(
         logits, target, distance=distance, regularizer=regularizer, sigma=sigma, beta=beta, units=units
     )
+
+
+def sample_coords(
+    logits: Tensor, seed: Tensor, num_samples: int, tau: float, basis: str, categorical: str, beta: float
+) -> Tensor:
+    """As `ops.sample_coords`, of the noise that belongs to a seed: (B, K, N, D)."""
+    from punctum.ops.kernels import triton_sampling_ops
+
+    return triton_sampling_ops.sample_coords(logits, seed, num_samples, tau, basis, categorical, beta)

@@ -12,6 +12,8 @@ LARGEST_BLOCK = 4096
 LARGEST_MAP = 8192
 # Programs for each processor of the device below which maps are split.
 WANTED_PROGRAMS = 4
+# Cells of a tile of sampling: four of its samples are in registers at once.
+SAMPLING_TILES = (128, 256, 512, 1024)
 
 
 class Plan(NamedTuple):
@@ -74,3 +76,24 @@ def is_dense(maps: Tensor) -> bool:
             return False
         expected *= n
     return True
+
+
+def tiles(logits: Tensor) -> tuple[int, int, int]:
+    """Rows and columns of the tiles that sampling takes, and how many cover a map: the cheapest cover.
+
+    Random words are what it costs: one call of the generator for each cell, used or not, two for each index of an
+    axis, and the sums of a tile, which cost as much as some of its cells.
+    """
+    width, height, depth = sizes(logits)
+    rows = height * depth
+    dims = logits.ndim - 2
+    candidates = [(t // c, c) for t in SAMPLING_TILES for c in (4, 8, 16, 32, 64, 128, 256) if 2 <= t // c]
+
+    def cover(tile: tuple[int, int]) -> int:
+        return -(-rows // tile[0]) * -(-width // tile[1])
+
+    def cost(tile: tuple[int, int]) -> int:
+        return cover(tile) * (tile[0] * tile[1] + 2 * ((dims - 1) * tile[0] + tile[1]) + 128)
+
+    best = min(candidates, key=cost)
+    return *best, cover(best)
