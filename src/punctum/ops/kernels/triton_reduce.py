@@ -119,8 +119,8 @@ def _regularizer(
 ):  # fmt: skip
     """The loss and the mean of its slope, for every regularizer but JS."""
     jx, ax, jy, ay, jz, az, log_norm, entropy = gaussian
-    value = 0.0 * log_mass
-    slope = 0.0 * log_mass
+    value = tl.full((), 0.0, tl.float32)
+    slope = tl.full((), 0.0, tl.float32)
     if REG == 1:
         ex = _excess(xx, sigma, N0, PIXELS)
         value = ex * ex
@@ -162,7 +162,7 @@ def _finish(
     xx = tl.where(unmapped, (N0 * N0 - 1) / 12.0, xx)
     yy = tl.where(unmapped, (N1 * N1 - 1) / 12.0, yy)
     zz = tl.where(unmapped, (N2 * N2 - 1) / 12.0, zz)
-    slope = 0.0 * log_mass
+    slope = tl.full((), 0.0, tl.float32)
     if TARGET:
         _write_distance(mean_ptr, target_ptr, index, mx, my, mz, N0, N1, N2, DIMS, DISTANCE)
         if REG != 3:
