@@ -22,14 +22,15 @@ pytestmark = [
 ]
 
 SIZES = [(1,), (7,), (63,), (64,), (65,), (1, 1), (9, 7), (31, 33), (64, 48), (3, 4, 5), (1, 9, 2)]
+FEW_SIZES = [(1,), (7,), (63,), (9, 7), (64, 48), (3, 4, 5)]
 REGULARIZERS = ["none", "variance", "kl", "js", "kl_from_gaussian"]
 
 
-def maps(size, batch=2, keypoints=3, dtype=torch.float32):
+def maps(size, batch=1, keypoints=2, dtype=torch.float32):
     return (3 * torch.randn(batch, keypoints, *size)).to(dtype)
 
 
-def targets(size, batch=2, keypoints=3):
+def targets(size, batch=1, keypoints=2):
     return 1.8 * torch.rand(batch, keypoints, len(size)) - 0.9
 
 
@@ -43,7 +44,7 @@ def small_blocks(request, monkeypatch):
     """Maps are read in blocks of 32 cells; or their blocks are also spread over three programs."""
     monkeypatch.setattr(triton_plan, "LARGEST_MAP", 0)
     monkeypatch.setattr(triton_plan, "LARGEST_BLOCK", 32)
-    monkeypatch.setattr(triton_plan, "WANTED_PROGRAMS", 1 if request.param == "blocks" else 18)
+    monkeypatch.setattr(triton_plan, "WANTED_PROGRAMS", 1 if request.param == "blocks" else 6)
     monkeypatch.setattr(triton_plan, "processors", lambda device: 1)
 
 
@@ -54,7 +55,7 @@ def test_moments(size):
 
 
 @pytest.mark.parametrize("regularizer", REGULARIZERS)
-@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("size", FEW_SIZES, ids=str)
 def test_terms(size, regularizer):
     compare(terms(regularizer), maps(size), targets(size))
 
@@ -65,7 +66,7 @@ def test_distance_and_units(size):
 
 
 @pytest.mark.usefixtures("small_blocks")
-@pytest.mark.parametrize("size", [(96,), (97,), (9, 7), (23, 11), (5, 7, 6)], ids=str)
+@pytest.mark.parametrize("size", [(96,), (97,), (9, 7), (17, 11), (5, 7, 6)], ids=str)
 def test_moments_in_blocks(size):
     compare(lambda z: ops.moments(z, beta=1.3), maps(size))
     compare(ops.soft_argmax, maps(size))
@@ -73,11 +74,11 @@ def test_moments_in_blocks(size):
 
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("regularizer", REGULARIZERS)
-@pytest.mark.parametrize("size", [(97,), (23, 11), (5, 7, 6)], ids=str)
+@pytest.mark.parametrize("size", [(9, 11), (5, 4, 6)], ids=str)
 def test_terms_in_blocks(size, regularizer):
     logits = maps(size)
     # A block without mass, and a map without any.
-    logits.flatten(2)[0, 0, 32:70] = -torch.inf
+    logits.view(1, 2, -1)[0, 0, 32:70] = -torch.inf
     logits[0, 1] = -torch.inf
     if regularizer == "kl_from_gaussian":  # infinite, or worse, in the plain version
         logits = logits.clamp_min(-20)
@@ -121,10 +122,10 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_strides(layout):
-    logits = LAYOUTS[layout](maps((9, 7)))
+    logits = LAYOUTS[layout](maps((9, 7), 2, 3))
     assert not logits.is_contiguous()
     compare(ops.moments, logits)
-    compare(terms("js"), logits, targets((9, 7)))
+    compare(terms("js"), logits, targets((9, 7), 2, 3))
 
 
 def test_gradients_that_are_expanded_or_absent():
@@ -142,7 +143,7 @@ def test_gradients_that_are_expanded_or_absent():
 
 
 def test_masses_at_the_extremes():
-    logits = maps((9, 7), keypoints=5)
+    logits = maps((9, 7), 2, 5)
     logits[0, 0] = -torch.inf
     logits[0, 1, 2:5] = -torch.inf
     logits[0, 2] *= 1e4
@@ -150,7 +151,7 @@ def test_masses_at_the_extremes():
     logits[0, 4, 3, 3] = torch.nan
     logits[1, 0] = -torch.inf
     logits[1, 0, 4, 4] = torch.nan
-    target = targets((9, 7), keypoints=5)
+    target = targets((9, 7), 2, 5)
     *_, grad = compare(ops.moments, logits, tolerance=1e-4)
     assert (grad[0, 0] == 0).all()
     assert grad[0, 4].isnan().all()
@@ -161,12 +162,12 @@ def test_masses_at_the_extremes():
 
 
 def test_kl_from_gaussian_at_the_extremes():
-    logits = maps((9, 7), keypoints=3)
+    logits = maps((9, 7), 2, 3)
     logits[0, 0] = -torch.inf
     logits[0, 1, 2:5] = -torch.inf
     logits[0, 2] += 1e4
     logits[1, 0, 3, 3] = torch.nan
-    target = targets((9, 7))
+    target = targets((9, 7), 2, 3)
     with kernels.use("triton"):
         _, found, grad = outcome(terms("kl_from_gaussian"), logits.to(DEVICE), target.to(DEVICE))
     flat = logits.clone()
@@ -185,7 +186,7 @@ def test_kl_from_gaussian_at_the_extremes():
 def test_targets_far_outside(regularizer):
     """Distances of 1e6 maps and more: what remains of the Gaussian is at the border, and stays exact there."""
     target = torch.tensor([[[3.0, -5.0], [1e6, 0.2], [-1e9, 1e9]]])
-    logits = maps((9, 7), batch=1)
+    logits = maps((9, 7), 1, 3)
     function = terms(regularizer, sigma=0.7)
     with kernels.use("triton"):
         found = outcome(function, logits.to(DEVICE), target.to(DEVICE))
@@ -222,7 +223,7 @@ def test_variance_of_a_narrow_peak_on_a_large_map():
     torch.testing.assert_close(covariance[0, 0, 0, 0].item() * (size[1] / 2) ** 2, 1.0, rtol=1e-3, atol=0)
 
 
-@pytest.mark.parametrize("size", [(96, 72), (64, 64, 64)], ids=str)
+@pytest.mark.parametrize("size", [(96, 72), pytest.param((64, 64, 64), marks=pytest.mark.slow)], ids=str)
 def test_larger_maps(size):
     logits, target = maps(size, 1, 1), targets(size, 1, 1)
     compare(ops.moments, logits)
@@ -250,13 +251,13 @@ def test_the_noise_is_the_published_generators():
 
 
 @pytest.mark.parametrize("basis", ["uniform", "triangular", "gaussian"])
-@pytest.mark.parametrize("size", [(1,), (7,), (9, 7), (3, 4, 5)], ids=str)
+@pytest.mark.parametrize("size", [(1,), (9, 7), (3, 4, 5)], ids=str)
 def test_samples(size, basis):
     compare(drawn(6, 0.7, basis, "paper", 1.3, seed=(123 << 32) + 77), maps(size), tolerance=5e-5)
 
 
 def test_samples_of_the_reference():
-    compare(drawn(5, 0.4, "triangular", "reference", 0.8, seed=5), maps((20, 70)), tolerance=5e-5)
+    compare(drawn(5, 0.4, "triangular", "reference", 0.8, seed=5), maps((5, 70), 1, 1), tolerance=5e-5)
 
 
 @pytest.mark.parametrize("samples", [1, 4, 9])
@@ -266,26 +267,26 @@ def test_numbers_of_samples(samples):
 
 def test_samples_of_any_layout_and_type():
     function = drawn(3, 0.7, "triangular", "paper", 1.0, seed=9)
-    for layout in LAYOUTS.values():
-        compare(function, layout(maps((9, 7))), tolerance=5e-5)
+    for layout in ("channels_last", "expanded"):
+        compare(function, LAYOUTS[layout](maps((5, 7), 2, 2)), tolerance=5e-5)
     compare(function, maps((9, 7), dtype=torch.bfloat16), tolerance=5e-5)
 
 
 def test_samples_at_the_extremes():
-    logits = maps((9, 7), keypoints=4)
+    logits = maps((9, 7), 1, 4)
     logits[0, 0] = -torch.inf
     logits[0, 1, 2:5] = -torch.inf
     logits[0, 2] += 1e4
     logits[0, 3, 3, 3] = torch.nan
-    *_, grad = compare(drawn(4, 0.1, "triangular", "paper", 1.0, seed=3), logits, tolerance=2e-4)
+    *_, grad = compare(drawn(4, 0.5, "triangular", "paper", 1.0, seed=3), logits, tolerance=2e-4)
     assert (grad[0, 0] == 0).all()
     assert grad[0, 3].isnan().all()
 
 
 def test_samples_of_several_tiles(monkeypatch):
     monkeypatch.setattr(triton_plan, "SAMPLING_TILES", (32,))
-    for size in ((11, 13), (4, 5, 6)):
-        compare(drawn(5, 0.6, "triangular", "paper", 1.0, seed=11), maps(size), tolerance=5e-5)
+    for size in ((7, 13), (2, 5, 6)):
+        compare(drawn(5, 0.6, "triangular", "paper", 1.0, seed=11), maps(size, 1, 1), tolerance=5e-5)
 
 
 @pytest.mark.skipif(DEVICE == "cuda", reason="the interpreter is not in use")

@@ -37,7 +37,8 @@ def _reduce(
     layout = (keypoints, *planning.strides(logits))
     share = {"BLOCK": block, "BLOCKS": blocks, "SPLITS": splits, "num_warps": warps}
     dense = planning.is_dense(logits)
-    partial = stats if splits == 1 else stats.new_empty(maps * splits * _ROW)
+    # Where there are no parts, a pointer that is not followed.
+    partial = logits if splits == 1 else stats.new_empty(maps * splits * _ROW)
     inverse = 1.0 / sigma
     with planning.on_device(logits):
         wrap_triton(reduce_maps)[(maps, splits)](
@@ -65,7 +66,7 @@ def heatmap_moments(logits: Tensor, beta: float, covariance: bool) -> tuple[Tens
     mean, second, stats = _fake_moments(logits, beta, covariance)
     order = 3 if covariance else 1
     what = {"ORDER": order, "TARGET": False, "DISTANCE": 0, "REG": 0, "PIXELS": False}
-    _reduce(logits, mean, mean, second if covariance else mean, stats, beta, 1.0, **what)
+    _reduce(logits, logits, mean, second, stats, beta, 1.0, **what)
     return mean, second, stats
 
 
@@ -86,8 +87,8 @@ def heatmap_moments_backward(
     """The gradient of the logits."""
     grad = torch.empty_like(logits)
     of_mean, of_covariance = grad_mean is not None, grad_covariance is not None
-    first = grad_mean.contiguous() if grad_mean is not None else stats
-    second = grad_covariance.contiguous() if grad_covariance is not None else stats
+    first = grad_mean.contiguous() if grad_mean is not None else logits
+    second = grad_covariance.contiguous() if grad_covariance is not None else logits
     size = _sizes(logits)
     block = min(planning.LARGEST_BLOCK, max(32, planning.padded(size["CELLS"])))
     with planning.on_device(logits):
@@ -135,8 +136,8 @@ def heatmap_terms_backward(
     """The gradient of the logits."""
     grad = torch.empty_like(logits)
     of_distance, of_regularizer = grad_distance is not None, grad_regularizer is not None
-    first = grad_distance.contiguous() if grad_distance is not None else stats
-    second = grad_regularizer.contiguous() if grad_regularizer is not None else stats
+    first = grad_distance.contiguous() if grad_distance is not None else logits
+    second = grad_regularizer.contiguous() if grad_regularizer is not None else logits
     size = _sizes(logits)
     block = min(planning.LARGEST_BLOCK, max(32, planning.padded(size["CELLS"])))
     with planning.on_device(logits):
