@@ -4,8 +4,6 @@ The interpreter is chosen by an environment variable that Triton reads when it i
 Triton in the process would see: `test_triton.py` runs these tests in a process of their own.
 """
 
-import os
-
 import pytest
 import torch
 

@@ -1,4 +1,4 @@
-"""How Triton's kernels are held against the plain operations, and the noise of a seed, written from its definition."""
+"""How Triton's kernels are held against the plain operations, and the noise of a seed, from its definition."""
 
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +28,7 @@ def outcome(function: Callable[..., Any], logits: Tensor, *others: Tensor) -> li
 
 
 def compare(function: Callable[..., Any], logits: Tensor, *others: Tensor, tolerance: float = 2e-5) -> list[Tensor]:
-    """Triton's outcome, which must be that of the plain version in float64, relative to each result's largest value."""
+    """Triton's outcome, which must be the plain version's in float64, relative to each result's largest value."""
     logits = logits.to(DEVICE)
     others = tuple(other.to(DEVICE) for other in others)
     with kernels.use("triton"):

@@ -4,6 +4,7 @@ Limits: second derivatives and `vmap` are refused by torch, with an error. Maps 
 memory (channels_last) are read correctly, but not at full speed.
 """
 
+import functools
 import importlib.util
 import os
 from typing import Any
@@ -39,6 +40,8 @@ def refuses(op: str, logits: Tensor, **options: Any) -> str | None:
         refusal = "the logits are on the CPU, and TRITON_INTERPRET is not set"
     elif logits.device.type != "cuda":
         refusal = f"the logits are on {logits.device.type}, and it serves GPUs"
+    elif torch.compiler.is_compiling():
+        refusal = None  # Inductor compiles with Triton too, and has asked.
     else:
         refusal = _too_old(logits.device)
     if refusal is None and options.get("gradient") == "sign":
@@ -60,7 +63,7 @@ def _refuses_to_interpret() -> str | None:
     return None
 
 
-@torch.compiler.assume_constant_result
+@functools.cache
 def _too_old(device: torch.device) -> str | None:
     if torch.version.hip is None and torch.cuda.get_device_capability(device) < _CAPABILITY:
         return f"triton needs compute capability {_CAPABILITY[0]}.{_CAPABILITY[1]} or above"

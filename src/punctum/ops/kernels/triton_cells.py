@@ -87,7 +87,7 @@ def axis_gaussian(target, inv_sigma, N: tl.constexpr, PADDED: tl.constexpr):
 @triton.jit
 def log_gaussian(x, y, z, gaussian, inv_sigma, DIMS: tl.constexpr):
     """log g of cells, but for the sum `log_norm`: at most zero, give or take a rounding."""
-    jx, ax, jy, ay, jz, az, log_norm, entropy = gaussian
+    jx, ax, jy, ay, jz, az, _log_norm, _entropy = gaussian
     log_g = ((x - jx) * inv_sigma) * ((x - jx + ax) * inv_sigma)
     if DIMS > 1:
         log_g += ((y - jy) * inv_sigma) * ((y - jy + ay) * inv_sigma)

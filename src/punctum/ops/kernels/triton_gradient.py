@@ -3,8 +3,8 @@
 
     dz_i = beta p_i (c_i - sum_j p_j c_j)
 
-p comes again from the logits and a map's row of `stats` (see triton_reduce); c is a quadratic form about the mean, plus
-the slope of the regularizer:
+p comes again from the logits and a map's row of `stats` (see triton_reduce); c is a quadratic form about the mean,
+plus the slope of the regularizer:
 
     mean and covariance    gm . (x - mu) + (x - mu)^T Gc (x - mu)
     distance               u . (x - mu), u the unit vector from the target to the mean (zero at the target), or signs
@@ -55,7 +55,7 @@ def moments_gradient(
     row = stats_ptr + index * 16
     start = map_start(logits_ptr, index, keypoints, stride_b, stride_k)
     logits = load_cells(start, i, s0, s1, s2, beta, CELLS, N0, N1, DENSE)
-    p, log_p, unmapped = _softmax(logits, row, i, CELLS)
+    p, _log_p, unmapped = _softmax(logits, row, i, CELLS)
     x, y, z = cell_places(i, N0, N1, N2)
     dx = (x - tl.load(row + 2)) * a
     dy = (y - tl.load(row + 3)) * b

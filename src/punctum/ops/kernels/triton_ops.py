@@ -48,7 +48,8 @@ def _reduce(
         if splits == 1:
             return
         wrap_triton(combine)[(maps,)](
-            partial, target, mean, second, stats, sigma, inverse, **size, **padded, **what, SPLITS=splits, num_warps=1,
+            partial, target, mean, second, stats, sigma, inverse, **size, **padded, **what, SPLITS=splits,
+            num_warps=1,
         )  # fmt: skip
         if what["REG"] != _JS:
             return

@@ -87,7 +87,7 @@ def tiles(logits: Tensor) -> tuple[int, int, int]:
     width, height, depth = sizes(logits)
     rows = height * depth
     dims = logits.ndim - 2
-    candidates = [(t // c, c) for t in SAMPLING_TILES for c in (4, 8, 16, 32, 64, 128, 256) if 2 <= t // c]
+    candidates = [(t // c, c) for t in SAMPLING_TILES for c in (4, 8, 16, 32, 64, 128, 256) if t // c >= 2]
 
     def cover(tile: tuple[int, int]) -> int:
         return -(-rows // tile[0]) * -(-width // tile[1])

@@ -74,9 +74,7 @@ def tile_offsets(rows, columns, s0, s1, s2, N1: tl.constexpr):
 
 
 @triton.jit
-def tile_logits(
-    start, rows, columns, s0, s1, s2, beta, N0: tl.constexpr, N1: tl.constexpr, N2: tl.constexpr
-):
+def tile_logits(start, rows, columns, s0, s1, s2, beta, N0: tl.constexpr, N1: tl.constexpr, N2: tl.constexpr):
     """beta z of a tile; -inf outside of the map."""
     inside = (rows < N1 * N2)[:, None] & (columns < N0)[None, :]
     z = tl.load(start + tile_offsets(rows, columns, s0, s1, s2, N1), mask=inside, other=0.0).to(tl.float32)
@@ -91,9 +89,7 @@ def tile_log_p(z, peak, rows, columns, N0: tl.constexpr, N1: tl.constexpr, N2: t
 
 
 @triton.jit
-def _add_sample(
-    log_p, word, x, y, z, peak, mass, sx, sy, sz, log_scale, noise_scale, DIMS: tl.constexpr
-):
+def _add_sample(log_p, word, x, y, z, peak, mass, sx, sy, sz, log_scale, noise_scale, DIMS: tl.constexpr):
     """One sample's running maximum, mass and weighted places, after this tile."""
     u = log_p * log_scale + gumbel(word) * noise_scale
     highest = tl.maximum(peak, tl.max(tl.max(u, 1), 0))
@@ -112,9 +108,7 @@ def _add_sample(
 
 
 @triton.jit
-def _write_sample(
-    places_ptr, softmax_ptr, index, sample, samples, peak, mass, sx, sy, sz, DIMS: tl.constexpr
-):
+def _write_sample(places_ptr, softmax_ptr, index, sample, samples, peak, mass, sx, sy, sz, DIMS: tl.constexpr):
     here = index.to(tl.int64) * samples + sample
     wanted = sample < samples
     tl.store(softmax_ptr + here * 2, peak, mask=wanted)
@@ -166,18 +160,10 @@ def draw(
             b0, b1, b2, b3 = axis_places(seed, rows % N1, group, index, N1, 1, BASIS)
         if DIMS > 2:
             c0, c1, c2, c3 = axis_places(seed, rows // N1, group, index, N2, 2, BASIS)
-        m0, l0, x0, y0, z0 = _add_sample(
-            log_p, w0, a0, b0, c0, m0, l0, x0, y0, z0, log_scale, noise_scale, DIMS
-        )
-        m1, l1, x1, y1, z1 = _add_sample(
-            log_p, w1, a1, b1, c1, m1, l1, x1, y1, z1, log_scale, noise_scale, DIMS
-        )
-        m2, l2, x2, y2, z2 = _add_sample(
-            log_p, w2, a2, b2, c2, m2, l2, x2, y2, z2, log_scale, noise_scale, DIMS
-        )
-        m3, l3, x3, y3, z3 = _add_sample(
-            log_p, w3, a3, b3, c3, m3, l3, x3, y3, z3, log_scale, noise_scale, DIMS
-        )
+        m0, l0, x0, y0, z0 = _add_sample(log_p, w0, a0, b0, c0, m0, l0, x0, y0, z0, log_scale, noise_scale, DIMS)
+        m1, l1, x1, y1, z1 = _add_sample(log_p, w1, a1, b1, c1, m1, l1, x1, y1, z1, log_scale, noise_scale, DIMS)
+        m2, l2, x2, y2, z2 = _add_sample(log_p, w2, a2, b2, c2, m2, l2, x2, y2, z2, log_scale, noise_scale, DIMS)
+        m3, l3, x3, y3, z3 = _add_sample(log_p, w3, a3, b3, c3, m3, l3, x3, y3, z3, log_scale, noise_scale, DIMS)
     tl.store(peaks_ptr + index, peak, mask=group == 0)
     _write_sample(places_ptr, softmax_ptr, index, group * 4, samples, m0, l0, x0, y0, z0, DIMS)
     _write_sample(places_ptr, softmax_ptr, index, group * 4 + 1, samples, m1, l1, x1, y1, z1, DIMS)

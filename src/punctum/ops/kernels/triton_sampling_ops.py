@@ -29,7 +29,7 @@ def _constants(logits: Tensor, basis: str) -> tuple[dict[str, int], int]:
 def heatmap_draws(
     logits: Tensor, seed: Tensor, num_samples: int, tau: float, basis: str, categorical: str, beta: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Places (B, K, N, D), maximum and log-sum of each sample's softmax (B, K, N, 2), and the logits' peaks (B, K)."""
+    """Places (B, K, N, D), maximum and log-sum of each sample's softmax (B, K, N, 2), the logits' peaks (B, K)."""
     places, softmax, peaks = _fake_draws(logits, seed, num_samples, tau, basis, categorical, beta)
     constants, count = _constants(logits, basis)
     with planning.on_device(logits):
