@@ -51,8 +51,8 @@ def shape(*size: int) -> dict[str, Any]:
 
 def compile_all() -> None:
     moments = {"ORDER": 3, "TARGET": False, "DISTANCE": 0, "REG": 0, "PIXELS": False}
-    whole = {"BLOCK": 1024, "BLOCKS": 1, "SPLITS": 1, "DENSE": True, "DENSE_GRAD": True}
-    parts = {"BLOCK": 256, "BLOCKS": 3, "SPLITS": 4, "PADDED": 4, "DENSE": False, "DENSE_GRAD": False}
+    whole = {"BLOCK": 1024, "BLOCKS": 1, "SPLITS": 1, "PARTS": 1, "DENSE": True, "DENSE_GRAD": True}
+    parts = {"BLOCK": 256, "BLOCKS": 3, "SPLITS": 4, "PADDED": 4, "PARTS": 12, "DENSE": False, "DENSE_GRAD": False}
     outputs = {"OF_MEAN": True, "OF_COVARIANCE": True, "OF_DISTANCE": True, "OF_REGULARIZER": True}
     for size, layout, dtype in (((28, 28), whole, "bf16"), ((7, 16, 20), parts, "fp32")):
         constants = {**shape(*size), **layout, **outputs}

@@ -3,7 +3,7 @@
 
     dz_i = beta p_i (c_i - sum_j p_j c_j)
 
-p comes again from the logits and a map's row of `stats` (see triton_reduce); c is a quadratic form about the mean,
+p comes again from the logits and a map's row of `stats` (see triton_results); c is a quadratic form about the mean,
 plus the slope of the regularizer:
 
     mean and covariance    gm . (x - mu) + (x - mu)^T Gc (x - mu)
@@ -44,14 +44,14 @@ def moments_gradient(
     keypoints, stride_b, stride_k, s0, s1, s2, grad_b, grad_k, g0, g1, g2, beta,
     CELLS: tl.constexpr, N0: tl.constexpr, N1: tl.constexpr, N2: tl.constexpr, DIMS: tl.constexpr,
     DENSE: tl.constexpr, DENSE_GRAD: tl.constexpr, OF_MEAN: tl.constexpr, OF_COVARIANCE: tl.constexpr,
-    BLOCK: tl.constexpr,
+    BLOCK: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
     """Program (map, block): the gradient of these cells, from that of the mean and the covariance."""
     a: tl.constexpr = 2.0 / N0
     b: tl.constexpr = 2.0 / N1
     c: tl.constexpr = 2.0 / N2
-    index = tl.program_id(0)
-    i = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    index = tl.program_id(0) // PARTS
+    i = (tl.program_id(0) % PARTS) * BLOCK + tl.arange(0, BLOCK)
     row = stats_ptr + index * 16
     start = map_start(logits_ptr, index, keypoints, stride_b, stride_k)
     logits = load_cells(start, i, s0, s1, s2, beta, CELLS, N0, N1, DENSE)
@@ -125,11 +125,11 @@ def terms_gradient(
     CELLS: tl.constexpr, N0: tl.constexpr, N1: tl.constexpr, N2: tl.constexpr,
     P0: tl.constexpr, P1: tl.constexpr, P2: tl.constexpr, DIMS: tl.constexpr,
     DENSE: tl.constexpr, DENSE_GRAD: tl.constexpr, OF_DISTANCE: tl.constexpr, OF_REGULARIZER: tl.constexpr,
-    DISTANCE: tl.constexpr, REG: tl.constexpr, PIXELS: tl.constexpr, BLOCK: tl.constexpr,
+    DISTANCE: tl.constexpr, REG: tl.constexpr, PIXELS: tl.constexpr, BLOCK: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
     """Program (map, block): the gradient of these cells, from that of the distance and the regularizer."""
-    index = tl.program_id(0)
-    i = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    index = tl.program_id(0) // PARTS
+    i = (tl.program_id(0) % PARTS) * BLOCK + tl.arange(0, BLOCK)
     row = stats_ptr + index * 16
     start = map_start(logits_ptr, index, keypoints, stride_b, stride_k)
     logits = load_cells(start, i, s0, s1, s2, beta, CELLS, N0, N1, DENSE)

@@ -41,7 +41,7 @@ def _reduce(
     partial = logits if splits == 1 else stats.new_empty(maps * splits * _ROW)
     inverse = 1.0 / sigma
     with planning.on_device(logits):
-        wrap_triton(reduce_maps)[(maps, splits)](
+        wrap_triton(reduce_maps)[(maps * splits,)](
             logits, target, mean, second, stats, partial, *layout, beta, sigma, inverse,
             **size, **padded, DENSE=dense, **what, **share,
         )  # fmt: skip
@@ -53,7 +53,7 @@ def _reduce(
         )  # fmt: skip
         if what["REG"] != _JS:
             return
-        wrap_triton(js_splits)[(maps, splits)](
+        wrap_triton(js_splits)[(maps * splits,)](
             logits, target, stats, partial, *layout, beta, inverse, **size, **padded, DENSE=dense, **share,
         )  # fmt: skip
         wrap_triton(js_combine)[(maps,)](
@@ -91,12 +91,12 @@ def heatmap_moments_backward(
     first = grad_mean.contiguous() if grad_mean is not None else logits
     second = grad_covariance.contiguous() if grad_covariance is not None else logits
     size = _sizes(logits)
-    block = min(planning.LARGEST_BLOCK, max(32, planning.padded(size["CELLS"])))
+    share = planning.share(size["CELLS"])
     with planning.on_device(logits):
-        wrap_triton(moments_gradient)[(logits.shape[0] * logits.shape[1], -(-size["CELLS"] // block))](
+        wrap_triton(moments_gradient)[(logits.shape[0] * logits.shape[1] * share["PARTS"],)](
             logits, stats, first, second, grad, logits.shape[1], *planning.strides(logits), *planning.strides(grad),
             beta, **size, DENSE=planning.is_dense(logits), DENSE_GRAD=planning.is_dense(grad), OF_MEAN=of_mean,
-            OF_COVARIANCE=of_covariance, BLOCK=block, num_warps=planning.warps(block),
+            OF_COVARIANCE=of_covariance, **share,
         )  # fmt: skip
     return grad
 
@@ -140,14 +140,14 @@ def heatmap_terms_backward(
     first = grad_distance.contiguous() if grad_distance is not None else logits
     second = grad_regularizer.contiguous() if grad_regularizer is not None else logits
     size = _sizes(logits)
-    block = min(planning.LARGEST_BLOCK, max(32, planning.padded(size["CELLS"])))
+    share = planning.share(size["CELLS"])
     with planning.on_device(logits):
-        wrap_triton(terms_gradient)[(logits.shape[0] * logits.shape[1], -(-size["CELLS"] // block))](
+        wrap_triton(terms_gradient)[(logits.shape[0] * logits.shape[1] * share["PARTS"],)](
             logits, target, stats, first, second, grad, logits.shape[1], *planning.strides(logits),
             *planning.strides(grad), beta, sigma, 1.0 / sigma, **size, **_padded(logits),
             DENSE=planning.is_dense(logits), DENSE_GRAD=planning.is_dense(grad), OF_DISTANCE=of_distance,
             OF_REGULARIZER=of_regularizer, DISTANCE=DISTANCES[distance], REG=REGULARIZERS[regularizer], PIXELS=pixels,
-            BLOCK=block, num_warps=planning.warps(block),
+            **share,
         )  # fmt: skip
     return grad
 

@@ -40,6 +40,12 @@ def plan(cells: int, maps: int, device: torch.device) -> Plan:
     return Plan(block, warps(block), blocks, -(-needed // blocks))
 
 
+def share(cells: int) -> dict[str, int]:
+    """How the backward pass does: one program for each block."""
+    block = min(LARGEST_BLOCK, max(32, padded(cells)))
+    return {"BLOCK": block, "PARTS": -(-cells // block), "num_warps": warps(block)}
+
+
 def warps(block: int) -> int:
     """Sixteen cells for each thread, in 1 to 8 warps."""
     return min(8, max(1, block // 512))

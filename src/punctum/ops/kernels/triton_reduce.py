@@ -56,8 +56,8 @@ def reduce_maps(
     BLOCK: tl.constexpr, BLOCKS: tl.constexpr, SPLITS: tl.constexpr,
 ):  # fmt: skip
     """Program (map, split): the state of that part of the map. With one split, all the rest too."""
-    index = tl.program_id(0)
-    split = tl.program_id(1)
+    index = tl.program_id(0) // SPLITS
+    split = tl.program_id(0) % SPLITS
     start = map_start(logits_ptr, index, keypoints, stride_b, stride_k)
     gaussian = _no_gaussian()
     if REG > 1:
@@ -155,8 +155,8 @@ def js_splits(
     BLOCK: tl.constexpr, BLOCKS: tl.constexpr, SPLITS: tl.constexpr,
 ):  # fmt: skip
     """Program (map, split): the two sums of JS over that part, after `combine`."""
-    index = tl.program_id(0)
-    split = tl.program_id(1)
+    index = tl.program_id(0) // SPLITS
+    split = tl.program_id(0) % SPLITS
     start = map_start(logits_ptr, index, keypoints, stride_b, stride_k)
     gaussian = target_gaussian(target_ptr, index, inv_sigma, N0, N1, N2, P0, P1, P2, DIMS)
     peak = tl.load(stats_ptr + index * 16)

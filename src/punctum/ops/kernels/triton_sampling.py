@@ -134,8 +134,9 @@ def draw(
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, TILES: tl.constexpr,
 ):  # fmt: skip
     """Program (map, four samples): their places, and what the backward pass needs of their softmax."""
-    index = tl.program_id(0)
-    group = tl.program_id(1)
+    groups = (samples + 3) // 4
+    index = tl.program_id(0) // groups
+    group = tl.program_id(0) % groups
     seed = tl.load(seed_ptr)
     start = map_start(logits_ptr, index, keypoints, stride_b, stride_k)
     peak = tl.full((), float("-inf"), tl.float32)
@@ -201,11 +202,11 @@ def draw_gradient(
     logits_ptr, seed_ptr, places_ptr, softmax_ptr, peaks_ptr, grad_places_ptr, grad_ptr,
     keypoints, stride_b, stride_k, s0, s1, s2, grad_b, grad_k, g0, g1, g2, beta, log_scale, noise_scale, samples,
     N0: tl.constexpr, N1: tl.constexpr, N2: tl.constexpr, DIMS: tl.constexpr, BASIS: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, TILES: tl.constexpr,
 ):  # fmt: skip
     """Program (map, tile): the gradient of these cells over all samples."""
-    index = tl.program_id(0)
-    tile = tl.program_id(1)
+    index = tl.program_id(0) // TILES
+    tile = tl.program_id(0) % TILES
     seed = tl.load(seed_ptr)
     start = map_start(logits_ptr, index, keypoints, stride_b, stride_k)
     peak = tl.load(peaks_ptr + index)

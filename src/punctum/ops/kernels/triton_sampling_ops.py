@@ -17,12 +17,12 @@ def _scales(tau: float, categorical: str) -> tuple[float, float]:
     return (1 / tau if categorical == "paper" else 1.0), 1 / tau
 
 
-def _constants(logits: Tensor, basis: str) -> tuple[dict[str, int], int]:
+def _constants(logits: Tensor, basis: str) -> dict[str, int]:
     n0, n1, n2 = planning.sizes(logits)
     rows, columns, count = planning.tiles(logits)
     shape = {"N0": n0, "N1": n1, "N2": n2, "DIMS": logits.ndim - 2, "BASIS": BASES[basis]}
     warps = max(1, rows * columns // 128)
-    return {**shape, "ROWS": rows, "COLUMNS": columns, "num_warps": warps}, count
+    return {**shape, "ROWS": rows, "COLUMNS": columns, "TILES": count, "num_warps": warps}
 
 
 @triton_op("punctum::heatmap_draws", mutates_args=())
@@ -31,11 +31,11 @@ def heatmap_draws(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Places (B, K, N, D), maximum and log-sum of each sample's softmax (B, K, N, 2), the logits' peaks (B, K)."""
     places, softmax, peaks = _fake_draws(logits, seed, num_samples, tau, basis, categorical, beta)
-    constants, count = _constants(logits, basis)
+    constants = _constants(logits, basis)
     with planning.on_device(logits):
-        wrap_triton(draw)[(logits.shape[0] * logits.shape[1], -(-num_samples // 4))](
+        wrap_triton(draw)[(logits.shape[0] * logits.shape[1] * -(-num_samples // 4),)](
             logits, seed, places, softmax, peaks, logits.shape[1], *planning.strides(logits), beta,
-            *_scales(tau, categorical), num_samples, **constants, TILES=count,
+            *_scales(tau, categorical), num_samples, **constants,
         )  # fmt: skip
     return places, softmax, peaks
 
@@ -66,9 +66,9 @@ def heatmap_draws_backward(
 ) -> Tensor:
     """The gradient of the logits."""
     grad = torch.empty_like(logits)
-    constants, count = _constants(logits, basis)
+    constants = _constants(logits, basis)
     with planning.on_device(logits):
-        wrap_triton(draw_gradient)[(logits.shape[0] * logits.shape[1], count)](
+        wrap_triton(draw_gradient)[(logits.shape[0] * logits.shape[1] * constants["TILES"],)](
             logits, seed, places, softmax, peaks, grad_places.contiguous(), grad, logits.shape[1],
             *planning.strides(logits), *planning.strides(grad), beta, *_scales(tau, categorical), places.shape[2],
             **constants,
