@@ -132,6 +132,25 @@ def pixels_matrix(size: Size, *, dtype: torch.dtype = torch.float64, device: tor
     return matrix
 
 
+def cells_matrix(side: float, first: Sequence[float] = (0.0, 0.0), *, dtype: torch.dtype = torch.float64) -> Tensor:
+    """From cells that are squares of `side` pixels to pixels: x = side i + (side - 1) / 2 + first.
+
+    An image that was averaged over squares, or decoded from a JPEG at a part of its size, is such a grid.
+
+    Args:
+        side: pixels along a cell's edge; need not be whole.
+        first: (x, y[, z]) of the pixel that the first cell starts with.
+    Returns:
+        (D + 1, D + 1) homogeneous.
+    Example:
+        >>> cells_matrix(2, (10, 20)) @ torch.tensor([0.0, 1.0, 1.0], dtype=torch.float64)
+        tensor([10.5000, 22.5000,  1.0000], dtype=torch.float64)
+    """
+    matrix = torch.diag(torch.tensor([*[float(side)] * len(first), 1.0], dtype=dtype))
+    matrix[:-1, -1] = torch.tensor(list(first), dtype=dtype) + (side - 1) / 2
+    return matrix
+
+
 def transform_points(points: Tensor, matrix: Tensor) -> Tensor:
     """Points under an affine map, A x + t.
 
