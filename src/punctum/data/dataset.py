@@ -100,8 +100,11 @@ class KeypointDataset(Dataset[Batch]):
         labelled = np.stack([self._ordered(self.annotations.labelled, s) for s in samples])
         matrices = np.stack([s.matrix for s in samples])
         placed = transform_points(torch.from_numpy(keypoints), torch.from_numpy(matrices))
-        in_image = np.stack([inside(points, s.image_size) for points, s in zip(keypoints, samples, strict=True)])
-        seen = labelled & in_image & inside(placed.numpy(), self.crop.input_size)
+        seen = (
+            labelled
+            & _in_images(keypoints, [s.image_size for s in samples])
+            & inside(placed.numpy(), self.crop.input_size)
+        )
         rest = {
             "coords": to_normalized(placed, self.crop.input_size).float(),
             "visible": torch.from_numpy(seen),
@@ -121,17 +124,21 @@ class KeypointDataset(Dataset[Batch]):
         ones = np.ones(3, np.float32)
         colour = torch.from_numpy(np.stack([ones if s.colour is None else s.colour for s in samples]))
         if self.hand_over == "bytes":
-            images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
-            return Draft(images=images, colour=colour, to_window=torch.empty(0, 3, 3), side=1.0, **rest)
+            # Into an array of its own: one that NumPy makes keeps the channels last, and the network would too.
+            stacked = np.empty((len(pixels), 3, *self.crop.input_size), pixels[0].dtype)
+            np.stack([p.transpose(2, 0, 1) for p in pixels], out=stacked)
+            return Draft(
+                images=torch.from_numpy(stacked), colour=colour, to_window=torch.empty(0, 3, 3), side=1.0, **rest
+            )
         # Side by side they are as large as the largest; beyond a window is nothing that a crop can show, or black.
         size = tuple(max(1, *(p.shape[axis] for p in pixels)) for axis in (0, 1))
-        padded = np.zeros((len(pixels), *size, 3), pixels[0].dtype)
+        padded = np.zeros((len(pixels), 3, *size), pixels[0].dtype)
         for row, p in zip(padded, pixels, strict=True):
-            row[: p.shape[0], : p.shape[1]] = p
+            row[:, : p.shape[0], : p.shape[1]] = p.transpose(2, 0, 1)
         maps = np.stack([s.matrix @ s.to_image for s in samples])
         normalize = np.linalg.inv(pixels_matrix(size).numpy())
         return Draft(
-            images=torch.from_numpy(padded).permute(0, 3, 1, 2),
+            images=torch.from_numpy(padded),
             colour=colour,
             to_window=torch.from_numpy(normalize @ to_image_matrix(maps, self.crop.input_size)).float(),
             side=max(1 / zoom_of(m) for m in maps),
@@ -202,6 +209,15 @@ class KeypointDataset(Dataset[Batch]):
         if self.augmentation is None:
             return None
         return self.augmentation.draw(np.random.default_rng((self.seed, epoch, i)))
+
+
+def _in_images(points: NDArray[np.float64], sizes: list[ImageSize]) -> NDArray[np.bool_]:
+    """`inside` for points (B, K, D) in images of these sizes."""
+    found = np.empty(points.shape[:-1], dtype=bool)
+    for size in set(sizes):
+        rows = [n for n, other in enumerate(sizes) if other == size]
+        found[rows] = inside(points[rows], size)
+    return found
 
 
 def dataset_of(

@@ -39,13 +39,12 @@ def develop(batch: Batch, size: tuple[int, ...]) -> Batch:
     """
     if not isinstance(batch, Draft):
         return batch
-    # The crops' memory is ordered as OpenCV's, channels last; networks choose their own order.
-    images = batch.images.to(torch.float32, memory_format=torch.contiguous_format)
-    if not batch.images.is_floating_point():
-        images = images * (1 / 255)
+    images, colour = batch.images, batch.colour[:, :, None, None]
+    if not images.is_floating_point():
+        colour = colour / 255
     if len(batch.to_window):
-        images = warp_windows(images, batch.to_window, size, batch.side)
-    images = (images * batch.colour[:, :, None, None]).clamp_(0, 1)
+        images = warp_windows(images.float(), batch.to_window, size, batch.side)
+    images = (images * colour).clamp_(0, 1)
     rest = {f.name: getattr(batch, f.name) for f in fields(Batch) if f.name != "images"}
     return Batch(images=images, **rest)
 

@@ -146,9 +146,8 @@ def cells_matrix(side: float, first: Sequence[float] = (0.0, 0.0), *, dtype: tor
         >>> cells_matrix(2, (10, 20)) @ torch.tensor([0.0, 1.0, 1.0], dtype=torch.float64)
         tensor([10.5000, 22.5000,  1.0000], dtype=torch.float64)
     """
-    matrix = torch.diag(torch.tensor([*[float(side)] * len(first), 1.0], dtype=dtype))
-    matrix[:-1, -1] = torch.tensor(list(first), dtype=dtype) + (side - 1) / 2
-    return matrix
+    rows = [[*(side if i == j else 0.0 for j in range(len(first))), x + (side - 1) / 2] for i, x in enumerate(first)]
+    return torch.tensor([*rows, [*[0.0] * len(first), 1.0]], dtype=dtype)
 
 
 def transform_points(points: Tensor, matrix: Tensor) -> Tensor:
