@@ -1,8 +1,9 @@
 """Annotations as training samples: the same for any number of workers and wherever training resumes."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import cv2
@@ -154,9 +155,14 @@ class KeypointDataset(Dataset[Batch]):
         i = range(len(self))[i]
         drawn = self._draw(epoch, i)
         flip = drawn is not None and drawn.flip and self._flip_order is not None
+
+        @cache
+        def matrix_of(size: ImageSize) -> Matrix:
+            return self._matrix(i, size, drawn, flip)
+
         try:
-            view = self._view(i, drawn)
-            matrix = self._matrix(i, view.image_size, drawn, flip)
+            view = self._view(i, matrix_of)
+            matrix = matrix_of(view.image_size)
             colour = None if drawn is None else drawn.colour
             pixels = self._pixels(view, matrix, colour)
             # Not the view itself: a batch of whole images is large.
@@ -166,12 +172,12 @@ class KeypointDataset(Dataset[Batch]):
         except ValueError as error:
             raise ImageError(f"{self.annotations.images[i]}: {error}") from None
 
-    def _view(self, i: int, drawn: Variation | None) -> View:
+    def _view(self, i: int, matrix_of: Callable[[ImageSize], Matrix]) -> View:
         if self.windows is not None:
             return self.windows.view(i)
         path = self.annotations.images[i]
         if self.reduced:
-            return read_view(path, lambda size: zoom_of(self._matrix(i, size, drawn, False)), self.crop.intensity)
+            return read_view(path, lambda size: zoom_of(matrix_of(size)), self.crop.intensity)
         return whole_view(read_picture(path), self.crop.intensity)
 
     def _pixels(self, view: View, matrix: Matrix, colour: NDArray[np.float32] | None) -> Image:
