@@ -4,7 +4,7 @@
     python benchmarks/training.py --device cuda --backbone resnet34 --width 1 --input_size 224
 
 Without `--data` it draws synthetic scenes. A loader is the one of `punctum train` with its worker, alone; the network
-takes ready batches. Rounds go through all variants in turn, and medians are told. On the CPU the network has as many
+takes ready batches. Rounds go through all variants in turn, and medians over rounds are told. On the CPU the network has as many
 threads as training would give it beside the worker.
 """
 
@@ -137,6 +137,11 @@ def measure(settings: TrainSettings, data: Annotations, rounds: int, steps: int)
     return {
         "loader": {name: statistics.median(values) for name, values in loaded.items()},
         "network": statistics.median(alone),
+        # Of each round by itself: other work on the machine slows both sides of a round.
+        "loader_over_network": {
+            name: statistics.median(v / a for v, a in zip(values, alone, strict=True))
+            for name, values in loaded.items()
+        },
         "training": {name: statistics.median(values) for name, values in together.items()},
         "busy_share": {name: statistics.median(values) for name, values in busy.items()},
         "cache_bytes": {name: w.nbytes for name, w in windows.items() if w is not None},
@@ -181,7 +186,8 @@ def show(result: dict[str, Any]) -> None:
     print(f"\n{'':26}{'loader':>10}  x network  {'training':>10}   busy   (images/s)")
     for name, value in result["loader"].items():
         training, busy = result["training"][name], result["busy_share"][name]
-        print(f"{name:26}{value:10.0f}  {value / network:9.2f}  {training:10.0f}  {busy:5.0%}")
+        ratio = result["loader_over_network"][name]
+        print(f"{name:26}{value:10.0f}  {ratio:9.2f}  {training:10.0f}  {busy:5.0%}")
     print(f"{'network on ready batches':26}{network:10.0f}")
     for size, times in result["decoders_ms"].items():
         print(f"decode {size}: " + ", ".join(f"{name} {value:.2f} ms" for name, value in times.items()))
