@@ -4,7 +4,8 @@
     python benchmarks/training.py --device cuda --backbone resnet34 --width 1 --input_size 224
 
 Without `--data` it draws synthetic scenes. A loader is the one of `punctum train` with its worker, alone; the network
-takes ready batches. Rounds go through all variants in turn, and medians over rounds are told. On the CPU the network has as many
+takes ready batches. Rounds go through all variants in turn;
+medians over rounds are told. On the CPU the network has as many
 threads as training would give it beside the worker.
 """
 
