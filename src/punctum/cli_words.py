@@ -8,6 +8,9 @@ ALIASES = {
     "--backbone": "--backbone.name",
     "--lr": "--optimizer.lr",
     "--input_size": "--crop.input_size",
+    "--cache": "--hardware.cache",
+    "--cache_dir": "--hardware.cache_dir",
+    "--warp": "--hardware.warp",
 }
 
 

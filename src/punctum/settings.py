@@ -52,6 +52,14 @@ class HardwareSettings:
         precision: 32, bf16 or 16 (automatic mixed precision); auto is bf16 where the hardware computes in it.
         sync_batchnorm: normalize over the batches of all devices.
         workers: processes that load images; -1: up to 8 beside a GPU, a quarter of the cores beside the CPU.
+        cache: keep the training images decoded: none, ram (shared by all workers of a process) or disk (a file that
+            is mapped, and used again by later runs while nothing has changed). Not for volumes and scans.
+        cache_dir: folder of disk caches; by default `cache` in the run folder.
+        warp: cpu, where workers cut the crops; or device: cached windows travel, and are cut out by the batch.
+        decode: reduced decodes a JPEG at 1/2, 1/4 or 1/8 of its size where the crop shrinks it by 1.5 times that or
+            more; full never does.
+        channels_last: memory order of the weights; auto: yes on CUDA.
+        compile: torch.compile the backbone.
     """
 
     accelerator: str = "auto"
@@ -61,6 +69,16 @@ class HardwareSettings:
     precision: Literal["auto", "32", "bf16", "16"] = "auto"
     sync_batchnorm: bool = False
     workers: int = -1
+    cache: Literal["none", "ram", "disk"] = "none"
+    cache_dir: str | None = None
+    warp: Literal["cpu", "device"] = "cpu"
+    decode: Literal["reduced", "full"] = "reduced"
+    channels_last: Literal["auto", "yes", "no"] = "auto"
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        if self.warp == "device" and self.cache == "none":
+            raise ValueError("hardware.warp device cuts crops out of cached windows: add --cache ram or --cache disk")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch.utils.data import DataLoader
 
-from punctum.data import Annotations, EpochSampler, draw_images, inspect, read, split
+from punctum.data import Annotations, EpochSampler, Windows, draw_images, inspect, read, split
 from punctum.data.augment import flip_notes
 from punctum.data.columns import scans_of
 from punctum.data.places import mean_coords
@@ -28,8 +28,17 @@ from punctum.settings import TrainSettings
 from punctum.terminal import print_notes
 from punctum.train_settings import resolve, save_config
 from punctum.training.budget import with_measured_budget
+from punctum.training.caching import cached_windows
 from punctum.training.callbacks import build_callbacks
-from punctum.training.hardware import device_of, is_main_process, own_cores, precision_of, quiet_libraries
+from punctum.training.hardware import (
+    compiled,
+    device_of,
+    in_channels_last,
+    is_main_process,
+    own_cores,
+    precision_of,
+    quiet_libraries,
+)
 from punctum.training.loading import build_loader
 from punctum.training.module import TrainingModule
 
@@ -78,12 +87,14 @@ def _train(settings: TrainSettings, resume: bool, console: Console) -> TrainResu
         size = " x ".join(map(str, settings.crop.input_size))
         console.print(f"volumes: backbone {settings.backbone['name']}, input {size} voxels (depth, height, width)")
     model = build_model(settings, train_data, sizes, pretrained=not resume)
+    windows = cached_windows(settings, train_data, sizes, console)
     if settings.budget is not None and not resume:
-        settings = with_measured_budget(settings, model, train_data, val_data, console)
+        settings = with_measured_budget(settings, model, train_data, val_data, console, windows)
     if is_main_process() and not resume:
         save_config(settings, run)
 
-    trainer, module = _fit(settings, model, train_data, val_data, run, resume, console)
+    with compiled(model.backbone, settings.hardware.compile):
+        trainer, module = _fit(settings, model, train_data, val_data, run, resume, console, windows)
     if settings.early_stopping:
         _load_best(module, run)
     if trainer.is_global_zero:
@@ -113,7 +124,7 @@ def _check_run_folder(run: Path, resume: bool) -> None:
     exists = (run / "config.yaml").exists()
     if resume and not exists:
         raise FileNotFoundError(f"{run} holds no run to resume: there is no config.yaml in it")
-    if not resume and run.exists() and (exists or not run.is_dir() or any(run.iterdir())):
+    if not resume and run.exists() and (exists or not run.is_dir() or any(p.name != "cache" for p in run.iterdir())):
         hint = "add --resume to go on with it, or " if exists else ""
         raise FileExistsError(f"{run} exists and is not empty: {hint}choose another --out")
 
@@ -171,8 +182,9 @@ def _fit(
     run: Path,
     resume: bool,
     console: Console,
+    windows: Windows | None,
 ) -> tuple[L.Trainer, TrainingModule]:
-    hardware = settings.hardware
+    hardware, device = settings.hardware, device_of(settings.hardware)
     with quiet_libraries():
         trainer = L.Trainer(
             accelerator=hardware.accelerator,
@@ -183,7 +195,7 @@ def _fit(
             sync_batchnorm=hardware.sync_batchnorm,
             max_epochs=settings.max_epochs,
             gradient_clip_val=settings.optimizer.clip or None,
-            callbacks=build_callbacks(run, console, settings.early_stopping, progress=console.is_terminal),
+            callbacks=build_callbacks(run, console, settings.early_stopping, device, progress=console.is_terminal),
             logger=TensorBoardLogger(run, name="logs", version="tensorboard"),
             default_root_dir=run,
             enable_model_summary=False,
@@ -192,12 +204,13 @@ def _fit(
             num_sanity_val_steps=0,
             log_every_n_steps=10,
         )
-        ranks = {"rank": trainer.global_rank, "world_size": trainer.world_size}
-        train_loader = build_loader(train_data, settings, training=True, **ranks)
-        val_loader = build_loader(val_data, settings, training=False, **ranks)
+        rank, world_size = trainer.global_rank, trainer.world_size
+        train_loader = build_loader(
+            train_data, settings, training=True, windows=windows, rank=rank, world_size=world_size
+        )
+        val_loader = build_loader(val_data, settings, training=False, rank=rank, world_size=world_size)
         total_steps = settings.max_epochs * len(train_loader)
-        if device_of(hardware).type == "cuda" and train_data.picture_axes == 2:
-            # Not on the CPU: there, PyTorch 2.13's backward of small strided convolutions writes out of bounds.
+        if in_channels_last(hardware, train_data.picture_axes):
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         rows = tuple(f"{name} (id {i})" for name, i in zip(train_data.image_names, train_data.ids, strict=True))
         module = TrainingModule(model, settings.optimizer, total_steps, rows, settings.seed)

@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from punctum.settings import HardwareSettings
-from punctum.training.hardware import device_of, is_main_process, own_cores, precision_of, worker_count
+from punctum.training.hardware import (
+    compiled,
+    device_of,
+    in_channels_last,
+    is_main_process,
+    own_cores,
+    precision_of,
+    worker_count,
+)
 
 CPU = HardwareSettings(accelerator="cpu")
 
@@ -44,3 +52,38 @@ def test_only_the_first_process_writes(name: str, monkeypatch: pytest.MonkeyPatc
     assert is_main_process()
     monkeypatch.setenv(name, "1")
     assert not is_main_process()
+
+
+def test_channels_last_is_for_gpus_and_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not in_channels_last(CPU, 2)
+    with pytest.raises(ValueError, match="channels_last yes is not for the CPU"):
+        in_channels_last(HardwareSettings(accelerator="cpu", channels_last="yes"), 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert in_channels_last(HardwareSettings(), 2)
+    assert not in_channels_last(HardwareSettings(), 3)
+    assert not in_channels_last(HardwareSettings(channels_last="no"), 2)
+
+
+def test_a_compiled_backbone_keeps_its_names_and_is_itself_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for torch.compile, whose own work is not the question."""
+    calls = []
+
+    def compile_(function):
+        def run(*args):
+            calls.append(len(args))
+            return function(*args)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    backbone = torch.nn.Linear(2, 2)
+    names, x = list(backbone.state_dict()), torch.rand(1, 2)
+    expected = backbone(x)
+    with compiled(backbone, True):
+        assert torch.equal(backbone(x), expected)
+        assert list(backbone.state_dict()) == names
+    backbone(x)
+    with compiled(backbone, False):
+        backbone(x)
+    assert calls == [1]
+    assert "forward" not in vars(backbone)

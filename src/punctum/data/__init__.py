@@ -4,8 +4,9 @@ from punctum.data.annotations import Annotations, Batch
 from punctum.data.augment import Augmentation
 from punctum.data.coco import read_coco
 from punctum.data.crop import CropSettings, crop_image, crop_matrix, to_image_matrix, warp
-from punctum.data.dataset import EpochSampler, KeypointDataset, collate, dataset_of, draw_images, split
+from punctum.data.dataset import EpochSampler, KeypointDataset, collate, dataset_of
 from punctum.data.deeplabcut import read_deeplabcut
+from punctum.data.develop import Draft, develop
 from punctum.data.errors import DataError
 from punctum.data.images import ImageError, image_size, read_image, to_unit
 from punctum.data.inspection import Inspection, check_images, inspect
@@ -16,7 +17,9 @@ from punctum.data.mpii import read_mpii_h5, read_mpii_json
 from punctum.data.mpii_mat import read_mpii_mat
 from punctum.data.predictions import read_predictions
 from punctum.data.readers import read
+from punctum.data.splitting import draw_images, split
 from punctum.data.volumes import read_picture, read_volume
+from punctum.data.windows import Windows
 
 __all__ = [
     "Annotations",
@@ -24,16 +27,19 @@ __all__ = [
     "Batch",
     "CropSettings",
     "DataError",
+    "Draft",
     "EpochSampler",
     "ImageError",
     "Inspection",
     "KeypointDataset",
     "Predictions",
+    "Windows",
     "check_images",
     "collate",
     "crop_image",
     "crop_matrix",
     "dataset_of",
+    "develop",
     "draw_images",
     "image_size",
     "inspect",

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -107,13 +108,16 @@ class Batch:
         """The same on another device. Lightning and `DataLoader` ask for this method and `pin_memory`."""
         device = torch.device(device)
 
-        def move(tensor: Tensor) -> Tensor:
+        def move(tensor: Any) -> Any:
+            if not isinstance(tensor, Tensor):
+                return tensor
             # Apple's GPUs have no float64.
             single = device.type == "mps" and tensor.dtype == torch.float64
             return (tensor.float() if single else tensor).to(device, non_blocking=non_blocking)
 
-        return Batch(**{f.name: move(getattr(self, f.name)) for f in fields(self)})
+        return type(self)(**{f.name: move(getattr(self, f.name)) for f in fields(self)})
 
     def pin_memory(self) -> "Batch":
         """The same in page-locked memory, from which a GPU copies faster."""
-        return Batch(**{f.name: getattr(self, f.name).pin_memory() for f in fields(self)})
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return type(self)(**{name: v.pin_memory() if isinstance(v, Tensor) else v for name, v in values.items()})

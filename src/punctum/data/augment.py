@@ -82,6 +82,18 @@ class Augmentation:
         if problems:
             raise ValueError("augmentation: " + "; ".join(problems))
 
+    @property
+    def reach(self) -> tuple[float, float, float]:
+        """Smallest and largest zoom factor, and largest turn in degrees, that `draw` can come to.
+
+        Example:
+            >>> Augmentation().reach
+            (0.75, 1.25, 30.0)
+        """
+        if self.distribution == "normal":
+            return 2 ** (-2 * self.scale), 2 ** (2 * self.scale), 2 * self.rotation
+        return 1 - self.scale, 1 + self.scale, self.rotation
+
     def draw(self, rng: np.random.Generator) -> Variation:
         """One sample's variation. It always takes the same number of values from `rng`, whatever the settings.
 

@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import cv2
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from punctum.data.images import Image, Intensity, intensity_range, scale_intensity
 from punctum.data.resample import warp_volume
 from punctum.ops import pixels_matrix, to_normalized
+from punctum.ops.coords import cells_matrix
 
 Matrix = NDArray[np.float64]
 ImageSize = tuple[int, ...]
@@ -95,7 +97,7 @@ def crop_matrix(
     dims = len(settings.input_size)
     if len(image_size) != dims:
         raise ValueError(f"an image of size {tuple(image_size)} cannot become an input of {settings.input_size}")
-    centre, extent = _region(box, image_size, settings)
+    centre, extent = region_of(box, image_size, settings)
     length = np.ones(dims) if spacing is None else np.asarray(spacing, dtype=np.float64)
     sides = np.array(settings.input_size[::-1])
     zoom = np.min(sides / (extent * length)) * scale
@@ -105,7 +107,7 @@ def crop_matrix(
     turn[:-1, :-1] = _rotation(rotation, axis)[:dims, :dims]
     normalize = np.diag([*(2 * zoom / sides), 1.0])
     normalize[0, 0] *= -1 if flip else 1
-    return pixels_matrix(settings.input_size).numpy() @ normalize @ turn @ to_origin
+    return _pixels(settings.input_size) @ normalize @ turn @ to_origin
 
 
 def _rotation(degrees: float, axis: Sequence[float]) -> NDArray[np.float64]:
@@ -116,10 +118,18 @@ def _rotation(degrees: float, axis: Sequence[float]) -> NDArray[np.float64]:
     return c * np.eye(3) + s * cross + (1 - c) * np.outer(axis, axis)
 
 
-def _region(
+@lru_cache(maxsize=64)
+def _pixels(size: ImageSize) -> Matrix:
+    """`pixels_matrix` of a size that every sample asks for."""
+    matrix = pixels_matrix(size).numpy()
+    matrix.setflags(write=False)
+    return matrix
+
+
+def region_of(
     box: NDArray[np.float64] | None, image_size: ImageSize, settings: CropSettings
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Centre (x, y[, z]) and extent (width, height[, depth]) of what is to be seen."""
+    """Centre (x, y[, z]) and extent (width, height[, depth]) of what is to be seen, padding included."""
     if box is None or settings.region == "image" or np.isnan(box).any():
         return pixels_matrix(image_size).numpy()[:-1, -1], np.array(image_size[::-1], dtype=np.float64)
     box, dims = np.asarray(box, dtype=np.float64), len(image_size)
@@ -132,15 +142,15 @@ def to_image_matrix(matrix: Matrix, input_size: ImageSize) -> Matrix:
     """The way back: normalized crop coordinates to original-image pixels.
 
     Args:
-        matrix: (D + 1, D + 1) from `crop_matrix`.
+        matrix: (D + 1, D + 1) from `crop_matrix`, or (B, D + 1, D + 1).
         input_size: (H, W) or (D, H, W) of the crop.
     Returns:
-        (D + 1, D + 1) float64.
+        The same shape, float64.
     Example:
         >>> to_image_matrix(np.eye(3), (32, 64)) @ [-1, -1, 1]
         array([-0.5, -0.5,  1. ])
     """
-    return np.linalg.inv(matrix) @ pixels_matrix(input_size).numpy()
+    return np.linalg.inv(matrix) @ _pixels(tuple(input_size))
 
 
 def inside(points: NDArray[np.float64], size: ImageSize) -> NDArray[np.bool_]:
@@ -153,7 +163,7 @@ def inside(points: NDArray[np.float64], size: ImageSize) -> NDArray[np.bool_]:
     return (to_normalized(torch.from_numpy(points), size).abs() <= 1).all(-1).numpy()
 
 
-def warp(image: Image, matrix: Matrix, size: ImageSize) -> NDArray[np.float32]:
+def warp(image: Image, matrix: Matrix, size: ImageSize, *, as_stored: bool = False) -> Image:
     """An image under an affine map, without aliasing, and without shifting by a fraction of a pixel.
 
     Where the map shrinks, the image is first averaged over areas down to the result's scale, and the affine map
@@ -166,6 +176,7 @@ def warp(image: Image, matrix: Matrix, size: ImageSize) -> NDArray[np.float32]:
         image: (H, W, C) or (D, H, W, C); uint8, uint16, int16 or float32.
         matrix: (D + 1, D + 1), its pixels to the result's pixels.
         size: (H, W) or (D, H, W) of the result.
+        as_stored: of images, not of volumes: the result has the image's own type, rounded.
     Returns:
         (*size, C) float32 in the image's own units, linearly interpolated.
     Raises:
@@ -179,7 +190,7 @@ def warp(image: Image, matrix: Matrix, size: ImageSize) -> NDArray[np.float32]:
     zoom = np.linalg.norm(matrix[:-1, :-1], axis=0) if dims == 3 else np.full(dims, math.sqrt(determinant))
     low, high = _source_window(matrix, size, image.shape[:dims], zoom)
     if (low >= high).any():
-        return np.zeros((*size, *image.shape[dims:]), np.float32)
+        return np.zeros((*size, *image.shape[dims:]), image.dtype if as_stored and dims == 2 else np.float32)
     part = image[tuple(slice(a, b) for a, b in zip(low[::-1], high[::-1], strict=True))]
     to_window = np.eye(dims + 1)
     to_window[:-1, -1] = low
@@ -189,8 +200,9 @@ def warp(image: Image, matrix: Matrix, size: ImageSize) -> NDArray[np.float32]:
     if zoom[0] < 1:
         part, to_part = _shrink(part, float(zoom[0]))
         matrix = matrix @ to_part
-    result = cv2.warpAffine(part.astype(np.float32), matrix[:2], size[::-1], flags=cv2.INTER_LINEAR)
-    return np.asarray(result, np.float32)
+    if not as_stored:
+        part = part.astype(np.float32)
+    return np.asarray(cv2.warpAffine(part, matrix[:2], size[::-1], flags=cv2.INTER_LINEAR))
 
 
 def _source_window(
@@ -214,22 +226,24 @@ def _shrink(image: Image, zoom: float) -> tuple[Image, Matrix]:
     pad = math.ceil(side)
     image = cv2.copyMakeBorder(image, 0, pad, 0, pad, cv2.BORDER_CONSTANT, value=(0, 0, 0, 0))
     small = cv2.resize(image, None, fx=1 / side, fy=1 / side, interpolation=cv2.INTER_AREA)
-    first = (side - 1) / 2
-    return small, np.array([[side, 0, first], [0, side, first], [0, 0, 1]])
+    return small, cells_matrix(side).numpy()
 
 
-def crop_image(image: Image, matrix: Matrix, settings: CropSettings) -> NDArray[np.float32]:
+def crop_image(
+    image: Image, matrix: Matrix, settings: CropSettings, levels: tuple[float, float] | None = None
+) -> NDArray[np.float32]:
     """The network's input from an image: warped, scaled to [0, 1], channels first.
 
     Args:
         image: (*S, C) from `read_picture`: (H, W, 3), or (D, H, W, 1) of a volume.
         matrix: (D + 1, D + 1) from `crop_matrix`.
         settings: the crop's size, and the intensities (percentiles are those of the whole image).
+        levels: the values that become 0 and 1, where they are known already.
     Returns:
         (C, *input_size) float32 in [0, 1].
     Raises:
         ValueError: as `images.intensity_range`.
     """
-    low, high = intensity_range(image, settings.intensity)
+    low, high = levels or intensity_range(image, settings.intensity)
     crop = warp(image, matrix, settings.input_size)
     return np.ascontiguousarray(np.moveaxis(scale_intensity(crop, low, high), -1, 0))

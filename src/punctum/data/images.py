@@ -7,11 +7,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from punctum.data.jpeg import is_cut
+
 Intensity = Literal["range", "percentile"]
 Image = NDArray[Any]
 
 # Not IMREAD_COLOR: it refuses gray float TIFF. Not IMREAD_UNCHANGED: it ignores EXIF rotation and keeps alpha.
 _FLAGS = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
+_REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 _DEPTHS = (np.uint8, np.uint16, np.float32)
 _PERCENTILES = (0.1, 99.9)
 
@@ -34,6 +37,15 @@ def read_image(path: str | Path) -> Image:
         ImageError: the file is missing, empty, truncated, no image, too large, or of a type without a
             known range (signed or 32-bit integers).
     """
+    return decode_image(read_bytes(path), path)
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The contents of an image file.
+
+    Raises:
+        ImageError: the file is missing or empty.
+    """
     path = Path(path)
     try:
         data = path.read_bytes()
@@ -43,9 +55,24 @@ def read_image(path: str | Path) -> Image:
         raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from None
     if not data:
         raise ImageError(f"{path}: the file is empty")
-    if _is_cut_jpeg(data):
+    return data
+
+
+def decode_image(data: bytes, path: str | Path, reduction: int = 1) -> Image:
+    """What `read_image` returns, from the file's contents; a JPEG also at a part of its size.
+
+    Args:
+        data: the file's contents.
+        path: of the file, for messages.
+        reduction: 1, or 2, 4, 8: a JPEG whose header says `reducible` is decoded at this part of its size, rounded
+            up. Its pixels then lie where `ops.coords.cells_matrix(reduction)` says.
+    Raises:
+        ImageError: as `read_image`.
+    """
+    path = Path(path)
+    if is_cut(data):
         raise ImageError(f"{path}: the file is truncated: the JPEG has no end")
-    return _as_rgb(_decode(data, path), path)
+    return _as_rgb(_decode(data, path, _REDUCED.get(reduction, _FLAGS)), path)
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
@@ -54,9 +81,9 @@ def image_size(path: str | Path) -> tuple[int, int]:
     return height, width
 
 
-def _decode(data: bytes, path: Path) -> Image:
+def _decode(data: bytes, path: Path, flags: int) -> Image:
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise ImageError(f"{path}: cannot be decoded: {error.err or error}") from None
     if image is None:
@@ -72,17 +99,6 @@ def _as_rgb(image: Image, path: Path) -> Image:
             f"{path}: {image.dtype} pixels; convert the image to 8 or 16 bits without a sign, or float32"
         )
     return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB if image.ndim == 2 else cv2.COLOR_BGR2RGB)
-
-
-def _is_cut_jpeg(data: bytes) -> bool:
-    """Whether a JPEG has no end-of-image marker: OpenCV 4 fills such an image up with gray and says nothing."""
-    if not data.startswith(b"\xff\xd8"):
-        return False
-    position = 2
-    # Segments before the scan may hold a whole thumbnail with an end of its own: step over them.
-    while data[position : position + 1] == b"\xff" and data[position + 1 : position + 2] != b"\xda":
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    return data.find(b"\xff\xd9", position) < 0
 
 
 def intensity_range(image: Image, intensity: Intensity = "range") -> tuple[float, float]:

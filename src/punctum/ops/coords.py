@@ -132,6 +132,24 @@ def pixels_matrix(size: Size, *, dtype: torch.dtype = torch.float64, device: tor
     return matrix
 
 
+def cells_matrix(side: float, first: Sequence[float] = (0.0, 0.0), *, dtype: torch.dtype = torch.float64) -> Tensor:
+    """From cells that are squares of `side` pixels to pixels: x = side i + (side - 1) / 2 + first.
+
+    An image that was averaged over squares, or decoded from a JPEG at a part of its size, is such a grid.
+
+    Args:
+        side: pixels along a cell's edge; need not be whole.
+        first: (x, y[, z]) of the pixel that the first cell starts with.
+    Returns:
+        (D + 1, D + 1) homogeneous.
+    Example:
+        >>> cells_matrix(2, (10, 20)) @ torch.tensor([0.0, 1.0, 1.0], dtype=torch.float64)
+        tensor([10.5000, 22.5000,  1.0000], dtype=torch.float64)
+    """
+    rows = [[*(side if i == j else 0.0 for j in range(len(first))), x + (side - 1) / 2] for i, x in enumerate(first)]
+    return torch.tensor([*rows, [*[0.0] * len(first), 1.0]], dtype=dtype)
+
+
 def transform_points(points: Tensor, matrix: Tensor) -> Tensor:
     """Points under an affine map, A x + t.
 

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from torch.utils.data import DataLoader
 
-from punctum.data import Annotations, dataset_of
+from punctum.data import Annotations, Windows, dataset_of, develop
 from punctum.model import KeypointModel
 from punctum.settings import TrainSettings
 from punctum.training.callbacks import duration
@@ -28,6 +28,7 @@ def with_measured_budget(
     train_data: Annotations,
     val_data: Annotations,
     console: Console,
+    windows: Windows | None = None,
 ) -> TrainSettings:
     """Settings whose max_epochs fits the budget, from the speed of a few steps on this machine.
 
@@ -38,7 +39,7 @@ def with_measured_budget(
         return settings
     if not is_single_device(settings.hardware):
         raise ValueError("a budget is measured on one device: give max_epochs for several devices or nodes")
-    step, start = seconds_per_step(settings, model, train_data)
+    step, start = seconds_per_step(settings, model, train_data, windows)
     # Samples, not instances: a scan is one sample of many columns.
     train_samples, val_samples = (len(dataset_of(data, settings.crop)) for data in (train_data, val_data))
     batches = max(1, train_samples // settings.batch_size)
@@ -52,18 +53,20 @@ def with_measured_budget(
     return replace(settings, max_epochs=epochs)
 
 
-def seconds_per_step(settings: TrainSettings, model: KeypointModel, data: Annotations) -> tuple[float, float]:
+def seconds_per_step(
+    settings: TrainSettings, model: KeypointModel, data: Annotations, windows: Windows | None = None
+) -> tuple[float, float]:
     """Mean seconds of a training step, loading included, and seconds until the first batch came."""
     device = device_of(settings.hardware)
     module = TrainingModule(copy.deepcopy(model), settings.optimizer, 1000, data.ids).to(device).train()
     optimizer = build_optimizer(module, settings.optimizer)
-    batches = _endless(build_loader(data, settings, training=True))
+    batches = _endless(build_loader(data, settings, training=True, windows=windows))
     began = time.perf_counter()
     next(batches)
     start, times = time.perf_counter() - began, []
     for _ in range(24):
         began = time.perf_counter()
-        batch = next(batches).to(device)
+        batch = develop(next(batches).to(device), settings.crop.input_size)
         with torch.autocast(
             device.type, autocast_type(settings.hardware), enabled=precision_of(settings.hardware) != "32-true"
         ):

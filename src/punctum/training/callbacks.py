@@ -6,19 +6,22 @@ import time
 from pathlib import Path
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 from rich.console import Console
 
 from punctum.files import write_text
+from punctum.training.clock import StepClock, shares_line
 from punctum.training.module import TrainingModule
 
 
 class EpochLog(Callback):
     """Prints a line per epoch, and keeps `logs/metrics.csv` as the whole history, resumed or not."""
 
-    def __init__(self, run: Path, console: Console) -> None:
+    def __init__(self, run: Path, console: Console, clock: StepClock | None = None) -> None:
         self.path = run / "logs" / "metrics.csv"
         self.console = console
+        self.clock = clock
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.started = time.monotonic()
@@ -29,11 +32,15 @@ class EpochLog(Callback):
         seconds = time.monotonic() - self.started
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        row = {"epoch": trainer.current_epoch + 1, "lr": rate, "seconds": round(seconds, 3), **values}
+        parts = self.clock.seconds if self.clock else {}
+        times = {f"seconds_{part}": round(value, 3) for part, value in parts.items()}
+        row = {"epoch": trainer.current_epoch + 1, "lr": rate, "seconds": round(seconds, 3), **values, **times}
         pl_module.history.append(row)
         if trainer.is_global_zero:
             write_text(self.path, history_csv(pl_module.history))
             self.console.print(self._line(row, trainer.max_epochs or 0, seconds), highlight=False)
+            if parts:
+                self.console.print(f"  [dim]{sum(parts.values()):.1f} s: {shares_line(parts)}[/dim]", highlight=False)
 
     def _line(self, row: dict[str, float], epochs: int, seconds: float) -> str:
         left = (epochs - row["epoch"]) * seconds
@@ -65,11 +72,15 @@ def history_csv(history: list[dict[str, float]]) -> str:
     return text.getvalue()
 
 
-def build_callbacks(run: Path, console: Console, early_stopping: int, progress: bool) -> list[Callback]:
-    """In this order: the log first, so that a checkpoint holds the row of its own epoch."""
-    folder = run / "checkpoints"
+def build_callbacks(
+    run: Path, console: Console, early_stopping: int, device: torch.device, progress: bool
+) -> list[Callback]:
+    """In this order: the clock, whose seconds the log writes; the log, so that a checkpoint holds the row of its own
+    epoch."""
+    folder, clock = run / "checkpoints", StepClock(device)
     callbacks: list[Callback] = [
-        EpochLog(run, console),
+        clock,
+        EpochLog(run, console, clock),
         ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False),
     ]
     if early_stopping:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
+from torch import nn
 
 from punctum.settings import HardwareSettings
 
@@ -86,6 +87,33 @@ def precision_of(hardware: HardwareSettings) -> str:
 def autocast_type(hardware: HardwareSettings) -> torch.dtype:
     """What automatic mixed precision computes in."""
     return torch.float16 if hardware.precision == "16" else torch.bfloat16
+
+
+def in_channels_last(hardware: HardwareSettings, picture_axes: int) -> bool:
+    """Whether the weights of a network of images are kept with the channels last."""
+    if picture_axes != 2:
+        return False
+    # Not on the CPU: there, PyTorch 2.13's backward of small strided convolutions writes out of bounds.
+    wanted = {"auto": device_of(hardware).type == "cuda", "yes": True, "no": False}[hardware.channels_last]
+    if wanted and device_of(hardware).type == "cpu":
+        raise ValueError(
+            "hardware.channels_last yes is not for the CPU: PyTorch's backward of strided 1 x 1 convolutions writes "
+            "out of bounds there; leave it at auto"
+        )
+    return wanted
+
+
+@contextmanager
+def compiled(backbone: nn.Module, enabled: bool) -> Iterator[None]:
+    """The backbone through torch.compile while training; its parameters keep their names, so checkpoints fit both."""
+    if not enabled:
+        yield
+        return
+    backbone.forward = torch.compile(backbone.forward)
+    try:
+        yield
+    finally:
+        del backbone.forward
 
 
 @contextmanager

@@ -7,12 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from punctum.data import Batch
+from punctum.data import Batch, develop
 from punctum.heads.base import Target
 from punctum.metrics import EPE
 from punctum.model import KeypointModel
 from punctum.ops import average_loss, transform_points
 from punctum.settings import OptimizerSettings
+from punctum.training.clock import Clock
 from punctum.training.optimizer import build_optimizer, build_schedule
 
 
@@ -43,6 +44,7 @@ class TrainingModule(L.LightningModule):
         self.seed = seed
         self.history: list[dict[str, float]] = []
         self.val_error = EPE()
+        self.clock = Clock()  # Of `StepClock`, where there is one.
 
     def loss_terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Any]:
         """The loss to minimize, each term's average, and the network's outputs."""
@@ -52,10 +54,22 @@ class TrainingModule(L.LightningModule):
         averages = {name: average_loss(term, counts) for name, term in terms.items()}
         return torch.stack(list(averages.values())).sum(), averages, outputs
 
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """The batch has come."""
+        self.clock.mark("data")
+        return batch
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """What loaders leave to be done for a whole batch, on the device."""
+        batch = develop(batch, self.model.config.input_size)
+        self.clock.mark("transfer")
+        return batch
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.model.set_progress(self.global_step / self.total_steps)
         torch.manual_seed(noise_seed(self.seed, self.global_step, self.global_rank))
         loss, terms, _ = self.loss_terms(batch)
+        self.clock.mark("head")
         if not torch.isfinite(loss):
             self._refuse(terms, batch)
         self._log_losses("train", loss, terms, batch)
