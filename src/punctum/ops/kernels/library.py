@@ -48,14 +48,16 @@ def call(name: str, args: ctypes.Structure, count: int, grain: int) -> None:
         grain: the fewest of them that a further thread is worth.
     Raises:
         RuntimeError: the library is not there.
+        MemoryError: a thread found no memory.
     """
     library, reason = _loaded()
     if library is None:
         raise RuntimeError(f"kernels 'native': {reason}")
     function = library[f"punctum_{name}"]
-    function.restype = None
+    function.restype = ctypes.c_int64
     sizes = (ctypes.c_int64(count), ctypes.c_int64(grain), ctypes.c_int64(torch.get_num_threads()))
-    function(ctypes.byref(args), *sizes)
+    if function(ctypes.byref(args), *sizes):
+        raise MemoryError(f"kernels 'native': no memory for what {name} needs")
 
 
 def pointer(tensor: Tensor | None) -> ctypes.c_void_p:

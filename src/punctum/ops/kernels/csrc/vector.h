@@ -1,6 +1,6 @@
 // Vectors of floats with exp and log, in the vector extensions of GCC and clang.
 //
-// A kernel file includes this and no other header, and is compiled once for each instruction set (setup.py), which
+// A kernel file includes this and no header of the C++ library, and is compiled once for each instruction set (setup.py), which
 // PUNCTUM_LEVEL names: all that it defines lies in a namespace of that name, so that the linker can not put code for
 // one machine in the place of code for another. The C++ library's headers have inline code of their own: none here.
 //
@@ -10,6 +10,22 @@
 #pragma once
 
 #include <stdint.h>
+
+namespace punctum {
+
+// Memory for a kernel's own use, in whole cache lines. When there is none, `allocate` throws and the call fails.
+float* allocate(int64_t floats);
+void release(float* memory);
+
+struct Workspace {
+    explicit Workspace(int64_t floats) : memory(allocate(floats)) {}
+    ~Workspace() { release(memory); }
+    Workspace(const Workspace&) = delete;
+    Workspace& operator=(const Workspace&) = delete;
+    float* const memory;
+};
+
+}  // namespace punctum
 
 #ifndef PUNCTUM_LEVEL
 #define PUNCTUM_LEVEL base
@@ -33,13 +49,15 @@
 
 // Wide vectors pass between inlined functions only, so no calling convention is at stake.
 #pragma GCC diagnostic ignored "-Wpsabi"
-#define PUNCTUM_INLINE static inline __attribute__((always_inline))
+#define PUNCTUM_MEMBER inline __attribute__((always_inline))
+#define PUNCTUM_INLINE static PUNCTUM_MEMBER
 
 namespace punctum {
 namespace PUNCTUM_LEVEL {
 
 constexpr int LANES = PUNCTUM_LANES;
 typedef float Floats __attribute__((vector_size(4 * LANES)));
+typedef double Doubles __attribute__((vector_size(8 * LANES)));
 typedef int32_t Ints __attribute__((vector_size(4 * LANES)));
 typedef uint32_t Words __attribute__((vector_size(4 * LANES)));
 typedef uint16_t Halves __attribute__((vector_size(2 * LANES)));
@@ -59,7 +77,9 @@ PUNCTUM_INLINE Ints lane_numbers() {
     return lanes;
 }
 
-PUNCTUM_INLINE double sum(Floats v) {
+PUNCTUM_INLINE Doubles widen(Floats v) { return __builtin_convertvector(v, Doubles); }
+
+PUNCTUM_INLINE double sum(Doubles v) {
     double total = 0;
     for (int i = 0; i < LANES; i++) total += v[i];
     return total;
