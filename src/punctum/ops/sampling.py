@@ -144,11 +144,10 @@ def sample_coords(
     _check(tau, categorical, gradient)
     _check_draw(num_samples, basis)
     seed = draw_seed(logits.device, generator)
-    kernel = kernels.choose(
-        "sample_coords", logits, num_samples=num_samples, basis=basis, categorical=categorical, gradient=gradient
-    )
+    options = {"num_samples": num_samples, "tau": tau, "basis": basis, "categorical": categorical, "beta": beta}
+    kernel = kernels.choose("sample_coords", logits, **options, gradient=gradient)
     if kernel is not None:
-        return kernel.sample_coords(logits, seed, num_samples, tau, basis, categorical, beta)
+        return kernel.sample_coords(logits, seed, **options)
     values = as_float(logits)
     noise = draw_noise(shape, num_samples, basis, dtype=values.dtype, device=values.device, seed=seed)
     return relaxed_samples(values, noise, tau, categorical=categorical, gradient=gradient, beta=beta)

@@ -18,11 +18,9 @@ from punctum.ops import philox
 from punctum.ops.coords import as_float, axis_centres
 
 
-def sampling_refuses(gradient: str = "exact", **options: Any) -> str | None:
-    """Why draws are not served; None: they are."""
-    if gradient == "sign":
-        return "gradient='sign' takes the side of each draw on which a place lies, so it needs the draws first"
-    return None
+def refuses_draws(gradient: str = "exact", **options: Any) -> str | None:
+    """Why no kernel serves these draws; None: kernels do."""
+    return None if gradient == "exact" else f"it has no gradient={gradient!r}, which is no gradient of the draws"
 
 
 def sample_coords(

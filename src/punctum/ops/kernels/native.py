@@ -7,12 +7,14 @@ import torch
 from torch import Tensor
 
 from punctum.ops.kernels import library
+from punctum.ops.kernels.closed_sampling import refuses_draws
+from punctum.ops.kernels.native_sampling import sample_coords as sample_coords
 
 # A further thread is worth this many cells.
 GRAIN = 16384
 DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 REGULARIZERS = {"none": 0, "variance": 1, "kl": 2, "js": 3, "kl_from_gaussian": 4}
-OPS = ("moments", "soft_argmax", "dsnt_terms")
+OPS = ("moments", "soft_argmax", "dsnt_terms", "sample_coords")
 ONCE = "kernels have no second derivatives: take them within `with punctum.ops.kernels.use('plain')`"
 
 
@@ -31,7 +33,7 @@ def refuses(op: str, logits: Tensor, **options: Any) -> str | None:
         return f"the logits have {logits.ndim - 2} spatial axes, not 1, 2 or 3"
     if not options.get("beta", 1.0) > 0:
         return "beta is not positive"
-    return unavailable()
+    return refuses_draws(**options) or unavailable()
 
 
 def moments(logits: Tensor, beta: float = 1.0) -> tuple[Tensor, Tensor]:
