@@ -46,7 +46,11 @@ class BuildKernels(build_ext):
             )
         path = self.get_ext_fullpath(ext.name)
         self.compiler.link_shared_object(
-            objects, path, extra_postargs=["-pthread"], build_temp=self.build_temp, target_lang="c++"
+            objects,
+            path,
+            extra_postargs=["-pthread", *(["-ldl"] if sys.platform.startswith("linux") else [])],
+            build_temp=self.build_temp,
+            target_lang="c++",
         )
 
 

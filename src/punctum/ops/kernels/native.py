@@ -15,7 +15,6 @@ GRAIN = 16384
 DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 REGULARIZERS = {"none": 0, "variance": 1, "kl": 2, "js": 3, "kl_from_gaussian": 4}
 OPS = ("moments", "soft_argmax", "dsnt_terms", "sample_coords")
-ONCE = "kernels have no second derivatives: take them within `with punctum.ops.kernels.use('plain')`"
 
 
 def unavailable() -> str | None:

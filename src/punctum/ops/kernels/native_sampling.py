@@ -9,6 +9,8 @@ from torch import Tensor
 from punctum.ops.kernels import library
 
 DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+# A further thread is worth this many cells, of all samples together.
+GRAIN = 16384
 BASES = {"uniform": 0, "triangular": 1, "gaussian": 2}
 
 
@@ -48,7 +50,7 @@ def _run(tensors: dict[str, Tensor], tau: float, basis: str, categorical: str, b
         dtype=DTYPES[logits.dtype],
         basis=BASES[basis],
     )
-    library.call("sampling", args, maps, 1)
+    library.call("sampling", args, maps, -(-GRAIN // (samples * x * y * z)))
 
 
 def _empty(logits: Tensor, num_samples: int) -> tuple[Tensor, Tensor]:

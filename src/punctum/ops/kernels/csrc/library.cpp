@@ -1,6 +1,5 @@
-// What the library exports: each kernel for this machine's instruction set, its maps shared out among threads.
-//
-// Threads live as long as a call. Nothing outlasts it, so a process may fork at any time.
+// What the library exports: each kernel for this machine's instruction set, its work shared out among threads.
+#include <dlfcn.h>
 #include <stdint.h>
 
 #include <algorithm>
@@ -30,32 +29,61 @@ int detect() {
 const int highest = detect();
 int level = highest;
 
-// [0, count) in parts of at least `grain`, each to a thread of its own, the last to the caller's. 0: done; 1: no memory.
-int64_t share(Kernel kernel, const void* args, int64_t count, int64_t grain, int64_t threads) {
-    std::atomic<int64_t> failed{0};
-    auto work = [&failed, kernel, args](int64_t begin, int64_t end) {
+// [0, count) in parts, each taken by whoever is free.
+struct Work {
+    Kernel kernel;
+    const void* args;
+    int64_t count, part;
+    std::atomic<int64_t> next{0};
+    std::atomic<bool> failed{false};
+
+    void take_part() {
         try {
-            kernel(args, begin, end);
+            for (int64_t begin; (begin = next.fetch_add(part)) < count;)
+                kernel(args, begin, std::min(begin + part, count));
         } catch (const std::bad_alloc&) {
-            failed = 1;
+            failed = true;
         }
-    };
-    int64_t parts = std::max<int64_t>(1, std::min(threads, count / std::max<int64_t>(1, grain)));
-    std::vector<std::thread> others;
-    int64_t begin = 0;
-    try {
-        others.reserve(parts);
-        for (int64_t part = 1; part < parts; part++) {
-            int64_t end = count * part / parts;
-            others.emplace_back(work, begin, end);
-            begin = end;
-        }
-    } catch (const std::system_error&) {
-        // The system has no more threads: the caller's does what is left.
     }
-    work(begin, count);
+};
+
+void take_part_of(void* work) { static_cast<Work*>(work)->take_part(); }
+
+// The entry of the OpenMP runtime that PyTorch brought along, if it did: its threads are there already, and wait for
+// their next work by spinning, in the way of threads of our own. Null: there is none.
+using Team = void (*)(void (*function)(void*), void* data, unsigned threads, unsigned flags);
+
+Team find_team() {
+    static const Team team = reinterpret_cast<Team>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
+    return team;
+}
+
+// Threads that live as long as the call.
+void run_threads(Work& work, int64_t threads) {
+    std::vector<std::thread> others;
+    try {
+        others.reserve(threads);
+        for (int64_t i = 1; i < threads; i++) others.emplace_back(take_part_of, &work);
+    } catch (const std::system_error&) {
+        // The system has no more threads: those that there are do the work.
+    }
+    work.take_part();
     for (std::thread& other : others) other.join();
-    return failed;
+}
+
+// 0: done; 1: no memory.
+int64_t share(Kernel kernel, const void* args, int64_t count, int64_t grain, int64_t threads) {
+    grain = std::max<int64_t>(1, grain);
+    threads = std::max<int64_t>(1, std::min(threads, count / grain));
+    // A few parts for each thread, so that none waits long for the last.
+    Work work{kernel, args, count, threads == 1 ? count : std::max(grain, count / (4 * threads))};
+    if (threads == 1)
+        work.take_part();
+    else if (const Team team = find_team())
+        team(take_part_of, &work, static_cast<unsigned>(threads), 0);
+    else
+        run_threads(work, threads);
+    return work.failed;
 }
 
 }  // namespace
