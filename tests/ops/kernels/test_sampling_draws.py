@@ -1,5 +1,6 @@
 """Draws whose noise is made where it is used, against the plain version: noise of the same seed, and autograd."""
 
+import ctypes
 import subprocess
 import sys
 
@@ -213,3 +214,55 @@ def test_the_native_operator_is_well_formed():
     logits = random_logits((4, 5)).requires_grad_()
     arguments = (logits, torch.tensor(5), 3, 0.5, "triangular", "paper", 1.0)
     torch.library.opcheck(torch.ops.punctum.sample_coords.default, arguments)
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_every_instruction_set_draws_the_same(level):
+    loaded, reason = kernels.library._loaded()
+    if loaded is None:
+        pytest.skip(str(reason))
+    try:
+        if loaded.punctum_use_level(ctypes.c_int64(level)) != level:
+            pytest.skip("this machine lacks the instruction set")
+        for tau, basis in ((2.0, "gaussian"), (1.0, "triangular"), (0.5, "uniform"), (0.1, "gaussian")):
+            agree("native", random_logits((3, 5, 21)), tau=tau, basis=basis, tolerance=2e-5)
+    finally:
+        loaded.punctum_use_level(ctypes.c_int64(2))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads_share_the_maps(threads):
+    if kernels.native.unavailable() is not None:
+        pytest.skip(str(kernels.native.unavailable()))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        agree("native", random_logits((64, 64), 1, 5), num_samples=7)
+    finally:
+        torch.set_num_threads(before)
+
+
+@each_backend
+def test_there_is_no_second_derivative_and_it_says_so(backend):
+    logits = random_logits((4, 5)).requires_grad_()
+    with kernels.use(backend):
+        draws = ops.sample_coords(logits, 3, 0.5)
+    (gradient,) = torch.autograd.grad(draws.square().sum(), logits, create_graph=True)
+    with pytest.raises(RuntimeError, match=r"once_differentiable|does not require grad|register_autograd"):
+        torch.autograd.grad(gradient.sum(), logits)
+
+
+@each_backend
+def test_it_is_one_graph_for_torch_compile(backend):
+    logits = random_logits((6, 7))
+    compiled = torch.compile(lambda z: ops.sample_coords(z, 6, 0.5), backend="aot_eager", fullgraph=True)
+    found = []
+    for function in (compiled, lambda z: ops.sample_coords(z, 6, 0.5)):
+        z = logits.clone().requires_grad_()
+        torch.manual_seed(4)
+        with kernels.use(backend):
+            draws = function(z)
+            draws.square().sum().backward()
+        found.append((draws.detach(), z.grad))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
