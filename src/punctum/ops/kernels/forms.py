@@ -192,7 +192,8 @@ def _kl(log_p: Tensor, p: Tensor, log_g: list[Tensor], sums: list[Tensor], size:
     slopes = log_p.mul_(p)
     crossed = sum((total * log).sum(-1) for total, log in zip(sums, log_g, strict=True))
     divergence = slopes.sum(-1) - crossed
-    return divergence, divergence, slopes
+    # A copy: of two outputs of one function that are the same tensor, both would be without gradient.
+    return divergence, divergence.clone(), slopes
 
 
 def _kl_from_gaussian(
@@ -233,7 +234,7 @@ def terms_backward(
         terms = [
             term + widths[:, a, None] * (offsets[a].square() - variances[:, a, None]) for a, term in enumerate(terms)
         ]
-    elif regularizer == "kl" or regularizer == "kl":
+    elif regularizer == "kl":
         log_g = log_gaussian_axes(target, options.sigma, size)
         terms = [term - up_shape[:, None] * log for term, log in zip(terms, log_g, strict=True)]
     if expected.numel():
