@@ -29,9 +29,9 @@ class Options(NamedTuple):
 
 def log_softmax(flat: Tensor, beta: float) -> Tensor:
     """log softmax(beta z) in float32; finite: where z is -inf it is so low that p is zero."""
-    lowest = torch.finfo(torch.float32).min / 4 / max(beta, 1.0)
-    values = flat.to(torch.float32).clamp(min=lowest)
-    return torch.log_softmax(values if beta == 1 else values.mul_(beta), dim=-1)
+    values = flat.to(torch.float32)
+    values = values if beta == 1 else values * beta
+    return torch.log_softmax(values.clamp(min=torch.finfo(torch.float32).min), dim=-1)
 
 
 def counts(flat: Tensor, p: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from punctum.ops.kernels import library
+from punctum.ops.kernels.closed import ONCE
 
 # A further thread is worth this many cells.
 GRAIN = 16384
@@ -96,6 +97,10 @@ def _point(structure: type[ctypes.Structure], tensors: dict[str, Tensor | None],
     return structure(**{name: library.pointer(tensor) for name, tensor in tensors.items()}, **values)
 
 
+def _only_once(ctx: Any, *ups: Tensor) -> Any:
+    raise RuntimeError(ONCE)
+
+
 @torch.library.custom_op("punctum::moments", mutates_args=(), device_types="cpu")
 def _moments(logits: Tensor, beta: float, spread: bool) -> tuple[Tensor, Tensor, Tensor]:
     logits, dims = logits.contiguous(), logits.ndim - 2
@@ -137,6 +142,9 @@ def _moments_backward(
 @_moments_backward.register_fake
 def _(logits: Tensor, *rest: Any) -> Tensor:
     return logits.new_empty(logits.shape)
+
+
+_moments_backward.register_autograd(_only_once)
 
 
 def _keep_moments(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -218,6 +226,9 @@ def _dsnt_terms_backward(
 @_dsnt_terms_backward.register_fake
 def _(logits: Tensor, *rest: Any) -> Tensor:
     return logits.new_empty(logits.shape)
+
+
+_dsnt_terms_backward.register_autograd(_only_once)
 
 
 def _keep_dsnt(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
