@@ -1,5 +1,6 @@
 """Each kernel against the plain version in float64: values, and gradients of all inputs that have one."""
 
+import ctypes
 import itertools
 import math
 
@@ -11,13 +12,12 @@ from torch import Tensor
 
 from punctum import ops
 from punctum.ops import kernels
-from punctum.ops.kernels import compiled, native
+from punctum.ops.kernels import compiled, library, native
 
+needs_library = pytest.mark.skipif(native.unavailable() is not None, reason=str(native.unavailable()))
 BACKENDS = [
     "closed",
-    pytest.param(
-        "native", marks=pytest.mark.skipif(native.unavailable() is not None, reason=str(native.unavailable()))
-    ),
+    pytest.param("native", marks=needs_library),
 ]
 REGULARIZERS = ("none", "variance", "kl", "js", "kl_from_gaussian")
 SIZES = [(1,), (7,), (63,), (1, 1), (7, 7), (48, 64), (72, 96), (64, 48), (5, 6, 7), (3, 1, 20)]
@@ -231,7 +231,7 @@ def test_only_what_is_used_needs_a_gradient(backend):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_narrow_peaks_keep_their_spread(backend):
-    """A spread of half a cell in a corner of a large map: its second moment about the middle is 10^5 times as much."""
+    """A spread of half a cell in a large map's corner: its second moment about the middle is 10^5 times as much."""
     mean = torch.full((1, 1, 2), 0.9, dtype=torch.float64)
     logits = ops.log_gaussian(mean, 0.5, (256, 200))
     with kernels.use(backend):
@@ -329,18 +329,43 @@ def test_export_takes_plain_operations():
     assert not any("punctum" in str(node.target) for node in program.graph.nodes)
 
 
-@pytest.mark.skipif(native.unavailable() is not None, reason=str(native.unavailable()))
+@needs_library
 @pytest.mark.parametrize("threads", [1, 2, 5])
-def test_any_number_of_threads_gives_the_same(threads, monkeypatch):
+@pytest.mark.parametrize("own", [False, True])
+def test_any_number_of_threads_gives_the_same(threads, own, monkeypatch):
+    loaded, _ = library._loaded()
     logits, target = inputs((16, 20), (8, 13))
     wanted = terms("native", logits, target)
     monkeypatch.setattr(native, "GRAIN", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    for got, true in zip(terms("native", logits, target), wanted, strict=True):
+    loaded.punctum_use_own_threads(ctypes.c_int64(own))
+    try:
+        found = terms("native", logits, target)
+    finally:
+        loaded.punctum_use_own_threads(ctypes.c_int64(0))
+    for got, true in zip(found, wanted, strict=True):
         assert torch.equal(got, true)
 
 
-@pytest.mark.skipif(native.unavailable() is not None, reason=str(native.unavailable()))
+@needs_library
+@pytest.mark.parametrize("level", [0, 1, 2])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_instruction_set(level, dtype):
+    loaded, _ = library._loaded()
+    logits, target = inputs((5, 6, 37))
+    logits = logits.to(dtype)
+    try:
+        if loaded.punctum_use_level(ctypes.c_int64(level)) != level:
+            pytest.skip("this machine lacks the instruction set")
+        for regularizer in REGULARIZERS:
+            found = terms("native", logits, target, regularizer=regularizer)
+            agree(found, terms("plain", logits.double(), target.double(), regularizer=regularizer), dtype)
+        agree(moments("native", logits, 1.0), moments("plain", logits.double(), 1.0), dtype)
+    finally:
+        loaded.punctum_use_level(ctypes.c_int64(2))
+
+
+@needs_library
 def test_custom_operations_are_registered_as_torch_wants_them():
     logits, target = inputs((3, 4))
     logits.requires_grad_()
