@@ -277,10 +277,14 @@ def _demo(args: list[str], console: Console) -> None:
 
 
 def _info(args: list[str], console: Console) -> None:
-    _parser("info", "Versions, devices, heads and backbones.").parse_args(underscored(args))
+    parser = _parser("info", "Versions, devices, heads and backbones.")
+    parser.add_argument(
+        "--kernels", action="store_true", help="which kernels run on this machine, and why others do not"
+    )
+    given = parser.parse_args(underscored(args))
     from punctum.info import print_info
 
-    print_info(console)
+    print_info(console, given.kernels)
 
 
 def _recipes(args: list[str], console: Console) -> None:

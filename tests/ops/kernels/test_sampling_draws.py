@@ -248,16 +248,17 @@ def test_there_is_no_second_derivative_and_it_says_so(backend):
     with kernels.use(backend):
         draws = ops.sample_coords(logits, 3, 0.5)
     (gradient,) = torch.autograd.grad(draws.square().sum(), logits, create_graph=True)
-    with pytest.raises(RuntimeError, match=r"once_differentiable|does not require grad|register_autograd"):
+    with pytest.raises(RuntimeError, match="kernels have no second derivatives"):
         torch.autograd.grad(gradient.sum(), logits)
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch.compile's own
 @each_backend
 def test_it_is_one_graph_for_torch_compile(backend):
-    logits = random_logits((6, 7))
-    compiled = torch.compile(lambda z: ops.sample_coords(z, 6, 0.5), backend="aot_eager", fullgraph=True)
+    logits = random_logits((7,))
+    compiled = torch.compile(lambda z: ops.sample_coords(z, 6, 0.5, "uniform"), backend="eager", fullgraph=True)
     found = []
-    for function in (compiled, lambda z: ops.sample_coords(z, 6, 0.5)):
+    for function in (compiled, lambda z: ops.sample_coords(z, 6, 0.5, "uniform")):
         z = logits.clone().requires_grad_()
         torch.manual_seed(4)
         with kernels.use(backend):

@@ -10,8 +10,8 @@ from punctum.ops.kernels import forms
 from punctum.ops.kernels.closed_sampling import refuses_draws
 from punctum.ops.kernels.closed_sampling import sample_coords as sample_coords
 from punctum.ops.kernels.forms import Options
+from punctum.ops.kernels.once import once
 
-ONCE = "kernels have no second derivatives: compute within `with punctum.ops.kernels.use('plain'):` to take them"
 OPS = ("moments", "soft_argmax", "dsnt_terms", "sample_coords")
 
 
@@ -125,21 +125,6 @@ class _Terms(torch.autograd.Function):
         with torch.no_grad():
             gradient = ctx.functions.terms_backward(*given, ctx.options).to(ctx.dtype)
         return once(gradient, flat, *ups[:2]), None, None, None
-
-
-class _Once(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, gradient: Tensor, *by: Tensor | None) -> Tensor:
-        return gradient.view_as(gradient)
-
-    @staticmethod
-    def backward(ctx: Any, *ups: Tensor) -> Any:
-        raise RuntimeError(ONCE)
-
-
-def once(gradient: Tensor, *by: Tensor | None) -> Tensor:
-    """A gradient that can not be differentiated again, and says so when that is tried."""
-    return _Once.apply(gradient, *by) if torch.is_grad_enabled() else gradient
 
 
 FUNCTIONS = Functions(forms.moments_forward, forms.moments_backward, forms.terms_forward, forms.terms_backward)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from punctum.ops import philox
 from punctum.ops.coords import as_float, axis_centres
+from punctum.ops.kernels.once import once
 
 
 def refuses_draws(gradient: str = "exact", **options: Any) -> str | None:
@@ -34,44 +35,45 @@ def sample_coords(
 class _Draws(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        logits: Tensor,
-        seed: Tensor,
-        num_samples: int,
-        tau: float,
-        basis: str,
-        categorical: str,
-        beta: float,
+        logits: Tensor, seed: Tensor, num_samples: int, tau: float, basis: str, categorical: str, beta: float
     ) -> Tensor:
-        options = (tau, basis, categorical)
         log_p, size = _log_p(logits, beta), logits.shape[2:]
         draws = log_p.new_empty(len(log_p), num_samples, len(size))
         for block in philox.blocks(len(log_p), num_samples, log_p.shape[1], logits.device):
-            weights, places = _draw(log_p, seed, size, *block, *options)
+            weights, places = _draw(log_p, seed, size, *block, tau, basis, categorical)
             coords = [(m * p).sum(-1) for m, p in zip(_marginals(weights), places, strict=True)]
             draws[block] = torch.stack(coords, dim=-1)
-        draws = draws.unflatten(0, logits.shape[:2])
-        ctx.save_for_backward(logits, seed, draws)
-        ctx.options, ctx.beta, ctx.scale = options, beta, 1 / tau if categorical == "paper" else 1.0
-        return draws
+        return draws.unflatten(0, logits.shape[:2])
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        logits, seed, _, *ctx.options = inputs
+        ctx.save_for_backward(logits, seed, output)
+
+    @staticmethod
+    def backward(ctx: Any, up: Tensor) -> tuple[Tensor | None, ...]:
         logits, seed, draws = ctx.saved_tensors
-        log_p, size = _log_p(logits, ctx.beta), logits.shape[2:]
-        slope, draws = slope.flatten(0, 1), draws.flatten(0, 1)
-        total = torch.zeros_like(log_p)
-        for maps, samples in philox.blocks(len(log_p), draws.shape[1], log_p.shape[1], logits.device):
-            weights, places = _draw(log_p, seed, size, maps, samples, *ctx.options)
-            pulls = [
-                slope[maps, samples, axis, None] * (place - draws[maps, samples, axis, None])
-                for axis, place in enumerate(places)
-            ]
-            total[maps] += (weights * _spread(pulls)).flatten(2).sum(1)
-        empty = (as_float(logits).flatten(2).flatten(0, 1) == -torch.inf).all(-1, keepdim=True)
-        total = torch.where(empty, 0.0, total * (ctx.beta * ctx.scale))
-        return total.reshape(logits.shape).to(logits.dtype), None, None, None, None, None, None
+        with torch.no_grad():
+            gradient = _gradient(logits, seed, draws, up, *ctx.options)
+        return once(gradient, logits, up), None, None, None, None, None, None
+
+
+def _gradient(
+    logits: Tensor, seed: Tensor, draws: Tensor, up: Tensor, tau: float, basis: str, categorical: str, beta: float
+) -> Tensor:
+    log_p, size = _log_p(logits, beta), logits.shape[2:]
+    up, draws = up.flatten(0, 1), draws.flatten(0, 1)
+    total = torch.zeros_like(log_p)
+    for maps, samples in philox.blocks(len(log_p), draws.shape[1], log_p.shape[1], logits.device):
+        weights, places = _draw(log_p, seed, size, maps, samples, tau, basis, categorical)
+        pulls = [
+            up[maps, samples, axis, None] * (place - draws[maps, samples, axis, None])
+            for axis, place in enumerate(places)
+        ]
+        total[maps] += (weights * _spread(pulls)).flatten(2).sum(1)
+    empty = (as_float(logits).flatten(2).flatten(0, 1) == -torch.inf).all(-1, keepdim=True)
+    total = torch.where(empty, 0.0, total * (beta / tau if categorical == "paper" else beta))
+    return total.reshape(logits.shape).to(logits.dtype)
 
 
 def _log_p(logits: Tensor, beta: float) -> Tensor:

@@ -29,9 +29,9 @@ class Options(NamedTuple):
 
 def log_softmax(flat: Tensor, beta: float) -> Tensor:
     """log softmax(beta z) in float32; finite: where z is -inf it is so low that p is zero."""
-    lowest = torch.finfo(torch.float32).min / 4 / max(beta, 1.0)
-    values = flat.to(torch.float32).clamp(min=lowest)
-    return torch.log_softmax(values if beta == 1 else values.mul_(beta), dim=-1)
+    values = flat.to(torch.float32)
+    values = values if beta == 1 else values * beta
+    return torch.log_softmax(values.clamp(min=torch.finfo(torch.float32).min), dim=-1)
 
 
 def counts(flat: Tensor, p: Tensor) -> Tensor:
@@ -192,7 +192,8 @@ def _kl(log_p: Tensor, p: Tensor, log_g: list[Tensor], sums: list[Tensor], size:
     slopes = log_p.mul_(p)
     crossed = sum((total * log).sum(-1) for total, log in zip(sums, log_g, strict=True))
     divergence = slopes.sum(-1) - crossed
-    return divergence, divergence, slopes
+    # A copy: of two outputs of one function that are the same tensor, both would be without gradient.
+    return divergence, divergence.clone(), slopes
 
 
 def _kl_from_gaussian(
@@ -233,7 +234,7 @@ def terms_backward(
         terms = [
             term + widths[:, a, None] * (offsets[a].square() - variances[:, a, None]) for a, term in enumerate(terms)
         ]
-    elif regularizer == "kl" or regularizer == "kl":
+    elif regularizer == "kl":
         log_g = log_gaussian_axes(target, options.sigma, size)
         terms = [term - up_shape[:, None] * log for term, log in zip(terms, log_g, strict=True)]
     if expected.numel():

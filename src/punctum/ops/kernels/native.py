@@ -9,6 +9,7 @@ from torch import Tensor
 from punctum.ops.kernels import library
 from punctum.ops.kernels.closed_sampling import refuses_draws
 from punctum.ops.kernels.native_sampling import sample_coords as sample_coords
+from punctum.ops.kernels.once import ONCE
 
 # A further thread is worth this many cells.
 GRAIN = 16384
@@ -98,6 +99,10 @@ def _point(structure: type[ctypes.Structure], tensors: dict[str, Tensor | None],
     return structure(**{name: library.pointer(tensor) for name, tensor in tensors.items()}, **values)
 
 
+def _only_once(ctx: Any, *ups: Tensor) -> Any:
+    raise RuntimeError(ONCE)
+
+
 @torch.library.custom_op("punctum::moments", mutates_args=(), device_types="cpu")
 def _moments(logits: Tensor, beta: float, spread: bool) -> tuple[Tensor, Tensor, Tensor]:
     logits, dims = logits.contiguous(), logits.ndim - 2
@@ -139,6 +144,9 @@ def _moments_backward(
 @_moments_backward.register_fake
 def _(logits: Tensor, *rest: Any) -> Tensor:
     return logits.new_empty(logits.shape)
+
+
+_moments_backward.register_autograd(_only_once)
 
 
 def _keep_moments(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -220,6 +228,9 @@ def _dsnt_terms_backward(
 @_dsnt_terms_backward.register_fake
 def _(logits: Tensor, *rest: Any) -> Tensor:
     return logits.new_empty(logits.shape)
+
+
+_dsnt_terms_backward.register_autograd(_only_once)
 
 
 def _keep_dsnt(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:

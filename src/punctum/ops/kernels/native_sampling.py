@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from punctum.ops.kernels import library
+from punctum.ops.kernels.once import ONCE
 
 DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 # A further thread is worth this many cells, of all samples together.
@@ -110,3 +111,10 @@ def _differentiate(ctx: Any, up: Tensor, _: Tensor) -> tuple[Any, ...]:
 
 
 _draws.register_autograd(_differentiate, setup_context=_keep)
+
+
+def _only_once(ctx: Any, *ups: Tensor) -> Any:
+    raise RuntimeError(ONCE)
+
+
+_backward.register_autograd(_only_once)

@@ -41,42 +41,38 @@ struct Axis {
 
 struct Plane {
     Axis axes[3];
-    float* centres;
+    Centres centres;
     float* kept;
 };
 
 PUNCTUM_INLINE int64_t plane_floats(const Sizes& size, bool keep) {
-    return 3 * padded(size.x) + 2 * padded(size.y) + 2 * padded(size.z) + (keep ? size.rows() * size.padded() : 0);
+    return 3 * centres_floats(size) + (keep ? size.rows() * size.padded() : 0);
 }
 
 Plane plane_in(float* memory, const Sizes& size) {
     Plane plane;
-    plane.centres = memory;
-    memory += padded(size.x);
-    for (int64_t i = 0; i < padded(size.x); i++) plane.centres[i] = i < size.x ? centre(i, size.x) : 0.0f;
+    plane.centres = centres_in(memory, size);
+    memory += centres_floats(size);
     for (int axis = 0; axis < 3; axis++) {
         const int64_t n = padded(size.axis(axis));
         plane.axes[axis] = {memory, memory + n};
         memory += 2 * n;
+        // An axis that the map lacks has one cell, and all of the mass.
+        if (axis >= size.dims) plane.axes[axis].log[0] = 0.0f, plane.axes[axis].value[0] = 1.0f;
     }
     plane.kept = memory;
     return plane;
 }
 
-PUNCTUM_INLINE Floats cells_of_axis(int64_t i, int64_t n) {
-    const Floats lanes = __builtin_convertvector(lane_numbers(), Floats) + (float)i;
-    return (2.0f * lanes + 1.0f) / (float)n - 1.0f;
-}
-
 // As ops.log_gaussian: measured from the map's point nearest to the mean, so that far out nothing is rounded away.
-void draw_axis(const Axis& axis, int64_t n, float mean, float sigma) {
+void draw_axis(const Axis& axis, const float* centres, int64_t n, float mean, float sigma) {
     const float farthest = 1e12f, scale = n * 0.5f / sigma, edge = 1.0f - 1.0f / n, lowest = -__builtin_inff();
     mean = mean < -farthest ? -farthest : mean > farthest ? farthest : mean;
     const float nearest = mean < -edge ? -edge : mean > edge ? edge : mean;
     const float beyond = (nearest - mean) * scale;
     Floats best = splat(lowest);
     for (int64_t i = 0; i < n; i += LANES) {
-        const Floats offset = (cells_of_axis(i, n) - nearest) * scale;
+        const Floats offset = (load(centres + i) - nearest) * scale;
         const Floats term = first(n - i, -0.5f * offset * (offset + 2.0f * beyond), lowest);
         best = choose(term > best, term, best);
         store(axis.log + i, term);
@@ -94,8 +90,8 @@ void draw_axis(const Axis& axis, int64_t n, float mean, float sigma) {
 }
 
 void draw(const Plane& plane, const Sizes& size, const float* target, float sigma) {
-    for (int axis = 0; axis < 3; axis++)
-        draw_axis(plane.axes[axis], size.axis(axis), axis < size.dims ? target[axis] : 0.0f, sigma);
+    for (int axis = 0; axis < size.dims; axis++)
+        draw_axis(plane.axes[axis], plane.centres.axes[axis], size.axis(axis), target[axis], sigma);
 }
 
 // What a row shares: logarithm and value of the Gaussian along the other axes.
@@ -103,9 +99,8 @@ struct RowOf {
     float log, value;
 };
 
-PUNCTUM_INLINE RowOf row_of(const Plane& plane, const Sizes& size, int64_t row) {
-    const int64_t y = row % size.y, z = row / size.y;
-    return {plane.axes[1].log[y] + plane.axes[2].log[z], plane.axes[1].value[y] * plane.axes[2].value[z]};
+PUNCTUM_INLINE RowOf row_of(const Plane& plane, const Row& row) {
+    return {plane.axes[1].log[row.y] + plane.axes[2].log[row.z], plane.axes[1].value[row.y] * plane.axes[2].value[row.z]};
 }
 
 struct Divergence {
@@ -118,14 +113,14 @@ Divergence jensen_shannon(const Map<T>& map, const Sizes& size, float peak, doub
     const float share = (float)(1.0 / total), log_total = (float)__builtin_log(total);
     const int64_t together = rows_in_float(size);
     Total ours, theirs;
-    for (int64_t row = 0; row < size.rows(); row++) {
-        const RowOf g_row = row_of(plane, size, row);
-        const float* kept = plane.kept + row * size.padded();
+    for (Row row = {}; row.number < size.rows(); row.next(size)) {
+        const RowOf g_row = row_of(plane, row);
+        const float* kept = plane.kept + row.number * size.padded();
         Floats near_ours = {}, near_theirs = {};
         for (int64_t i = 0; i < size.x; i += LANES) {
             const Floats p = load(kept + i) * share;
             const Floats g = load(plane.axes[0].value + i) * g_row.value, b = load(plane.axes[0].log + i) + g_row.log;
-            const Floats a = at_least(map.below(peak, row * size.x + i) - log_total, LEAST);
+            const Floats a = at_least(map.below(peak, row.number * size.x + i) - log_total, LEAST);
             const Floats log_sum = log_normal(at_least(p + g, TINY));
             const Floats own = i + LANES <= size.x ? p * (a - log_sum) : first(size.x - i, p * (a - log_sum), 0.0f);
             near_ours += own;
@@ -133,7 +128,7 @@ Divergence jensen_shannon(const Map<T>& map, const Sizes& size, float peak, doub
         }
         ours.near += near_ours;
         theirs.near += near_theirs;
-        if (row % together == together - 1) ours.flush(), theirs.flush();
+        if (row.number % together == together - 1) ours.flush(), theirs.flush();
     }
     const double mine = ours.value();
     return {0.5 * (mine + theirs.value()) + __builtin_log(2.0), 0.5 * mine};
@@ -167,18 +162,16 @@ PUNCTUM_INLINE double off_wanted(const Arguments& a, const Sizes& size, int axis
 template <Shape SHAPE, class T>
 Divergence shape_of(const Arguments& a, const Map<T>& map, const Sizes& size, const Peak& peak, const Plane& plane,
                     Moments& found) {
-    Centres centres{plane.centres, {0, 0, 0}};
-    if (SHAPE == VARIANCE) centres = about_peak(plane.centres, size, peak);
+    const Centres centres = SHAPE == VARIANCE ? about_peak(plane.centres, size, peak) : plane.centres;
     Total crossed;  // of one row or a few, then in double
     double sum_crossed = 0;
-    int64_t waiting = -1;
+    const int64_t together = rows_in_float(size);
     RowOf g_row = {};
-    auto more = [&](int64_t row, int64_t i, Floats e, Floats below) __attribute__((always_inline)) {
+    auto more = [&](const Row& row, int64_t i, Floats e, Floats below) __attribute__((always_inline)) {
         if (SHAPE != KL && SHAPE != KL_FROM_GAUSSIAN) return;
-        if (row != waiting) {
-            waiting = row;
-            g_row = row_of(plane, size, row);
-            if (row % 32 == 0) crossed.flush();
+        if (i == 0) {
+            g_row = row_of(plane, row);
+            if (row.number % together == 0) crossed.flush();
         }
         const Floats b = load(plane.axes[0].log + i) + g_row.log, g = load(plane.axes[0].value + i) * g_row.value;
         if (SHAPE == KL) crossed.near += e * (at_least(below, LEAST) - b);
@@ -205,15 +198,11 @@ void forward(const Arguments& a, int64_t begin, int64_t end) {
     const int64_t cells = size.cells(), dims = size.dims;
     Workspace space(plane_floats(size, SHAPE == JS));
     const Plane plane = plane_in(space.memory, size);
+    Uniform<T> uniform;
     for (int64_t m = begin; m < end; m++) {
         Map<T> map{(const T*)a.logits + m * cells, (const T*)a.logits + a.maps * cells, a.beta};
         const Peak peak = find_peak<SHAPE == VARIANCE>(map, cells);
-        Workspace zeros(peak.empty ? cells : 1);
-        if (peak.empty) {
-            __builtin_memset(zeros.memory, 0, cells * sizeof(T));
-            map.logits = (const T*)zeros.memory;
-            map.end = map.logits + cells;
-        }
+        if (peak.empty) map.logits = uniform.logits(cells), map.end = map.logits + cells;
         const float* target = a.target + m * dims;
         if (SHAPE != NONE && SHAPE != VARIANCE) draw(plane, size, target, a.sigma);
         Moments found;
@@ -269,13 +258,13 @@ void backward(const Arguments& a, int64_t begin, int64_t end) {
         const Slope slope = slope_of(a, size, m, up);
         if (SHAPE == KL || SHAPE == JS || SHAPE == KL_FROM_GAUSSIAN)
             draw(plane, size, a.target + m * size.dims, a.sigma);
-        for (int64_t row = 0; row < size.rows(); row++) {
-            const RowSlope along = on_row(slope, size, row);
-            const RowOf g_row = SHAPE == NONE ? RowOf{} : row_of(plane, size, row);
+        for (Row row = {}; row.number < size.rows(); row.next(size)) {
+            const RowSlope along = on_row(slope, plane.centres, row);
+            const RowOf g_row = SHAPE == NONE ? RowOf{} : row_of(plane, row);
             for (int64_t i = 0; i < size.x; i += LANES) {
-                const int64_t at = row * size.x + i;
+                const int64_t at = row.number * size.x + i;
                 const Floats log_p = map.below(peak, at) - log_total, p = exp(log_p);
-                Floats c = along.at(load(plane.centres + i) - slope.mean[0]), more = {};
+                Floats c = along.at(load(plane.centres.axes[0] + i) - slope.mean[0]), more = {};
                 const Floats g = load(plane.axes[0].value + i) * g_row.value;
                 if (SHAPE == JS) c += 0.5f * up * (at_least(log_p, LEAST) - log_normal(at_least(p + g, TINY)));
                 if (SHAPE == KL) c += up * (at_least(log_p, LEAST) - load(plane.axes[0].log + i) - g_row.log);

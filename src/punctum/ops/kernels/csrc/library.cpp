@@ -53,9 +53,11 @@ void take_part_of(void* work) { static_cast<Work*>(work)->take_part(); }
 // their next work by spinning, in the way of threads of our own. Null: there is none.
 using Team = void (*)(void (*function)(void*), void* data, unsigned threads, unsigned flags);
 
+bool own_threads = false;
+
 Team find_team() {
     static const Team team = reinterpret_cast<Team>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
-    return team;
+    return own_threads ? nullptr : team;
 }
 
 // Threads that live as long as the call.
@@ -126,6 +128,9 @@ extern "C" int64_t punctum_use_level(int64_t wanted) {
     level = std::min<int64_t>(std::max<int64_t>(wanted, 0), highest);
     return level;
 }
+
+// Leave OpenMP's threads alone and start some of our own, as where there is no OpenMP (tests).
+extern "C" void punctum_use_own_threads(int64_t own) { own_threads = own != 0; }
 
 PUNCTUM_EXPORT(exp_of)
 PUNCTUM_EXPORT(log_of)

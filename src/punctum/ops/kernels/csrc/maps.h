@@ -76,6 +76,20 @@ struct Map {
     PUNCTUM_MEMBER Floats below(float peak, int64_t i) const { return beta * load_before(logits + i, end) - peak; }
 };
 
+// What stands in for a map of nothing but -inf: logits of zero, made when the first such map comes.
+template <class T>
+struct Uniform {
+    ~Uniform() { delete space; }
+    const T* logits(int64_t cells) {
+        if (!space) {
+            space = new Workspace(cells);
+            __builtin_memset(space->memory, 0, cells * sizeof(T));
+        }
+        return (const T*)space->memory;
+    }
+    Workspace* space = nullptr;
+};
+
 struct Peak {
     float value;
     int64_t cell;
@@ -117,9 +131,32 @@ struct Sums {
     double total, x, y, z, xx, xy, yy, xz, yz, zz;
 };
 
+// Centres of the cells of each axis, padded with zeros, and the point that coordinates are about.
 struct Centres {
-    const float* x;  // padded with zeros
+    const float* axes[3];
     float about[3];
+};
+
+PUNCTUM_INLINE int64_t centres_floats(const Sizes& size) { return padded(size.x) + padded(size.y) + padded(size.z); }
+
+PUNCTUM_INLINE Centres centres_in(float* memory, const Sizes& size) {
+    Centres centres = {};
+    for (int axis = 0; axis < 3; axis++) {
+        const int64_t n = size.axis(axis);
+        for (int64_t i = 0; i < padded(n); i++) memory[i] = i < n ? centre(i, n) : 0.0f;
+        centres.axes[axis] = memory;
+        memory += padded(n);
+    }
+    return centres;
+}
+
+// A row of cells: its number, and where it lies along y and z.
+struct Row {
+    int64_t number, y, z;
+    PUNCTUM_MEMBER void next(const Sizes& size) {
+        number++;
+        if (++y == size.y) y = 0, z++;
+    }
 };
 
 // With `kept`, the exponentials themselves go there, each row padded with zeros. `more` sees each vector of them.
@@ -127,26 +164,26 @@ template <int ORDER, class T, class More>
 PUNCTUM_INLINE Sums add_up(const Map<T>& map, const Sizes& size, float peak, const Centres& centres, float* kept,
                            More&& more) {
     Total t, x, y, z, xx, xy, yy, xz, yz, zz;
-    const float ax = centres.about[0];
+    const float *xs = centres.axes[0], ax = centres.about[0];
     const int64_t together = rows_in_float(size);
     int64_t waiting = 0;
-    for (int64_t row = 0; row < size.rows(); row++) {
+    for (Row row = {}; row.number < size.rows(); row.next(size)) {
         Floats r0 = {}, r1 = {}, r2 = {};
         auto cells = [&](int64_t i, Floats below) __attribute__((always_inline)) {
             Floats e = exp(below);
-            if (kept) store(kept + row * size.padded() + i, e);
-            Floats dx = load(centres.x + i) - ax;
+            if (kept) store(kept + row.number * size.padded() + i, e);
+            Floats dx = load(xs + i) - ax;
             r0 += e;
             r1 += e * dx;
             if (ORDER == 2) r2 += e * dx * dx;
             more(row, i, e, below);
         };
-        const int64_t start = row * size.x;
+        const int64_t start = row.number * size.x;
         int64_t i = 0;
         for (; i + LANES <= size.x; i += LANES) cells(i, map.below(peak, start + i));
         if (i < size.x) cells(i, first(size.x - i, map.below(peak, start + i), -__builtin_inff()));
-        const float dy = centre(row % size.y, size.y) - centres.about[1];
-        const float dz = centre(row / size.y, size.z) - centres.about[2];
+        const float dy = centres.axes[1][row.y] - centres.about[1];
+        const float dz = centres.axes[2][row.z] - centres.about[2];
         t.near += r0;
         x.near += r1;
         y.near += r0 * dy;
@@ -165,8 +202,11 @@ PUNCTUM_INLINE Sums add_up(const Map<T>& map, const Sizes& size, float peak, con
             if (ORDER == 2) xx.flush(), xy.flush(), yy.flush(), xz.flush(), yz.flush(), zz.flush();
         }
     }
-    return {t.value(),  x.value(),  y.value(),  z.value(),  xx.value(),
-            xy.value(), yy.value(), xz.value(), yz.value(), zz.value()};
+    Sums sums = {t.value(), x.value(), y.value(), size.z > 1 ? z.value() : 0.0};
+    if (ORDER == 1) return sums;
+    sums.xx = xx.value(), sums.xy = xy.value(), sums.yy = yy.value();
+    if (size.z > 1) sums.xz = xz.value(), sums.yz = yz.value(), sums.zz = zz.value();
+    return sums;
 }
 
 // Mean and covariance of a map's softmax. 3 x 3 whatever the number of axes.
@@ -189,9 +229,11 @@ PUNCTUM_INLINE Moments moments_of(const Sums& s, const Centres& centres) {
 }
 
 // Coordinates about the peak: second moments about a far point would lose what small spreads are made of.
-PUNCTUM_INLINE Centres about_peak(const float* x, const Sizes& size, const Peak& peak) {
+PUNCTUM_INLINE Centres about_peak(Centres centres, const Sizes& size, const Peak& peak) {
     const int64_t row = peak.cell / size.x;
-    return {x, {centre(peak.cell % size.x, size.x), centre(row % size.y, size.y), centre(row / size.y, size.z)}};
+    const int64_t at[3] = {peak.cell % size.x, row % size.y, row / size.y};
+    for (int axis = 0; axis < 3; axis++) centres.about[axis] = centres.axes[axis][at[axis]];
+    return centres;
 }
 
 // c_i = constant + linear . d + d^T quadratic d with d = x_i - mean: how a loss changes with the share of a cell.
@@ -204,8 +246,8 @@ struct RowSlope {
     PUNCTUM_MEMBER Floats at(Floats dx) const { return k0 + dx * (k1 + k2 * dx); }
 };
 
-PUNCTUM_INLINE RowSlope on_row(const Slope& s, const Sizes& size, int64_t row) {
-    const float y = centre(row % size.y, size.y) - s.mean[1], z = centre(row / size.y, size.z) - s.mean[2];
+PUNCTUM_INLINE RowSlope on_row(const Slope& s, const Centres& centres, const Row& row) {
+    const float y = centres.axes[1][row.y] - s.mean[1], z = centres.axes[2][row.z] - s.mean[2];
     const auto& q = s.quadratic;
     return {s.constant + y * (s.linear[1] + q[1][1] * y + (q[1][2] + q[2][1]) * z) + z * (s.linear[2] + q[2][2] * z),
             s.linear[0] + (q[0][1] + q[1][0]) * y + (q[0][2] + q[2][0]) * z, q[0][0]};

@@ -20,29 +20,20 @@ struct Arguments {
 
 Sizes sizes(const Arguments& a) { return {a.x, a.y, a.z, a.dims}; }
 
-void fill_centres(float* x, const Sizes& size) {
-    for (int64_t i = 0; i < size.padded(); i++) x[i] = i < size.x ? centre(i, size.x) : 0.0f;
-}
-
 template <int ORDER, class T>
 void forward(const Arguments& a, int64_t begin, int64_t end) {
     const Sizes size = sizes(a);
     const int64_t cells = size.cells(), dims = size.dims;
-    Workspace space(size.padded());
-    fill_centres(space.memory, size);
+    Workspace space(centres_floats(size));
+    const Centres middle = centres_in(space.memory, size);
+    Uniform<T> uniform;
     const T* logits = (const T*)a.logits;
     for (int64_t m = begin; m < end; m++) {
         Map<T> map{logits + m * cells, logits + a.maps * cells, a.beta};
         const Peak peak = find_peak<ORDER == 2>(map, cells);
-        Workspace zeros(peak.empty ? cells : 1);
-        if (peak.empty) {
-            __builtin_memset(zeros.memory, 0, cells * sizeof(T));
-            map.logits = (const T*)zeros.memory;
-            map.end = map.logits + cells;
-        }
-        Centres centres{space.memory, {0, 0, 0}};
-        if (ORDER == 2) centres = about_peak(space.memory, size, peak);
-        const auto nothing = [](int64_t, int64_t, Floats, Floats) {};
+        if (peak.empty) map.logits = uniform.logits(cells), map.end = map.logits + cells;
+        const Centres centres = ORDER == 2 ? about_peak(middle, size, peak) : middle;
+        const auto nothing = [](const Row&, int64_t, Floats, Floats) {};
         const Moments found = moments_of(add_up<ORDER>(map, size, peak.value, centres, nullptr, nothing), centres);
         a.saved[2 * m] = peak.empty ? -__builtin_inff() : peak.value;
         a.saved[2 * m + 1] = (float)found.log_total;
@@ -58,8 +49,8 @@ template <class T>
 void backward(const Arguments& a, int64_t begin, int64_t end) {
     const Sizes size = sizes(a);
     const int64_t cells = size.cells(), dims = size.dims;
-    Workspace space(size.padded());
-    fill_centres(space.memory, size);
+    Workspace space(centres_floats(size));
+    const Centres middle = centres_in(space.memory, size);
     const T* logits = (const T*)a.logits;
     for (int64_t m = begin; m < end; m++) {
         T* gradient = (T*)a.gradient + m * cells;
@@ -82,12 +73,12 @@ void backward(const Arguments& a, int64_t begin, int64_t end) {
             continue;
         }
         const Map<T> map{logits + m * cells, logits + a.maps * cells, a.beta};
-        for (int64_t row = 0; row < size.rows(); row++) {
-            const RowSlope c = on_row(slope, size, row);
+        for (Row row = {}; row.number < size.rows(); row.next(size)) {
+            const RowSlope c = on_row(slope, middle, row);
             for (int64_t i = 0; i < size.x; i += LANES) {
-                const int64_t at = row * size.x + i;
+                const int64_t at = row.number * size.x + i;
                 const Floats p = exp(map.below(peak, at) - log_total);
-                const Floats dx = load(space.memory + i) - slope.mean[0];
+                const Floats dx = load(middle.axes[0] + i) - slope.mean[0];
                 store_before(gradient + at, (const T*)gradient + cells, a.beta * p * c.at(dx));
             }
         }

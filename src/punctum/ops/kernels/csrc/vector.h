@@ -80,9 +80,9 @@ PUNCTUM_INLINE Ints lane_numbers() {
 PUNCTUM_INLINE Doubles widen(Floats v) { return __builtin_convertvector(v, Doubles); }
 
 PUNCTUM_INLINE double sum(Doubles v) {
-    double total = 0;
-    for (int i = 0; i < LANES; i++) total += v[i];
-    return total;
+    double parts[4] = {};
+    for (int i = 0; i < LANES; i++) parts[i % 4] += v[i];
+    return (parts[0] + parts[1]) + (parts[2] + parts[3]);
 }
 
 // 2^n for -126 <= n <= 127, n a whole number.
