@@ -334,7 +334,7 @@ def main() -> None:
         spread, learnt = measure_spread(4000), measure_learning()
     print_tables(cost, wall, spread, learnt)
     content = {
-        "command": "python benchmarks/sampling.py",
+        "command": " ".join(["python benchmarks/sampling.py", *sys.argv[1:]]),
         "shape": SHAPE,
         "rounds": options.rounds,
         "cost": cost,
