@@ -1,12 +1,14 @@
 """Sampling-argmax: time and memory against the number of samples, spread against temperature, what is learnt.
 
-    python benchmarks/sampling.py
+    python benchmarks/sampling.py                   the three tables below, into benchmarks/results/sampling.json
+    python benchmarks/sampling.py --device cuda     only the first, on a GPU: against soft-argmax
 
-Prints three tables and writes benchmarks/results/sampling.json.
-
-- cost: forward and backward of the loss from logits of 8 x 17 maps of 64 x 64, on one thread. Milliseconds are
+- cost: forward and backward of the loss from logits of 8 x 17 maps of 64 x 48, on one thread. Milliseconds are
   of CPU time, the median over rounds in which all take turns; MiB saved is what autograd keeps for the backward
-  pass, counted tensor by tensor; MiB peak is what a fresh process needs at most, less what it needed before.
+  pass, counted tensor by tensor; MiB peak is what a fresh process needs at most, less what it needed before. For
+  30 samples also wall time on two threads.
+  `materialized` is the same from its formulas with PyTorch's own random numbers, as the authors' code does it:
+  noise and weights of all samples at once. The others are the versions of ops.kernels.
 - spread: how wide draws are against the mixture that they stand for, and how far off their mean.
 - learnt: free logits of 21 cells, trained on truths of standard deviation 2 cells, or on one truth 0.3 cells off a
   centre.
@@ -31,8 +33,12 @@ import punctum
 from punctum import ops
 from punctum.heads import Target
 from punctum.heads.sampling import Sampling
+from punctum.ops import kernels
 
-SHAPE = (8, 17, 64, 64)
+SHAPE = (8, 17, 64, 48)
+TARGET = 30  # samples that are also timed on two threads
+TAU = 0.5
+VERSIONS = ("materialized", "plain", "closed", "native")
 SAMPLES = (1, 5, 10, 30, 50)
 TAUS = (2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.01)
 BASES = ("uniform", "triangular", "gaussian")
@@ -41,22 +47,48 @@ RESULTS = Path(__file__).parent / "results" / "sampling.json"
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-def losses() -> dict[str, Loss]:
+def materialized(logits: Tensor, count: int, tau: float) -> Tensor:
+    """Draws (B, K, N, 2) with a triangular basis, each intermediate result a tensor (Li et al., Eqs. 11, 12)."""
+    batch, keypoints, height, width = logits.shape
+    log_p = logits.flatten(2).log_softmax(-1).unsqueeze(2)
+    # -log of an exponential variable is a Gumbel one: half the time of two logarithms of a uniform one.
+    gumbel = torch.empty(batch, keypoints, count, height * width, device=logits.device).exponential_().log_().neg_()
+    weights = ((gumbel + log_p) / tau).softmax(-1).unflatten(-1, (height, width))
+    coords = []
+    for marginal in (weights.sum(-2), weights.sum(-1)):
+        n = marginal.shape[-1]
+        offsets = (torch.rand_like(marginal) + torch.rand_like(marginal) - 1) * (2 / n)
+        coords.append((marginal * (ops.normalized_grid((n,), device=logits.device)[:, 0] + offsets)).sum(-1))
+    return torch.stack(coords, -1)
+
+
+def losses(device: str = "cpu") -> dict[str, Loss]:
     """What is compared, by name: from logits and targets to one number."""
 
-    def sampled(count: int) -> Loss:
+    def sampled(version: str, count: int) -> Loss:
         def loss(logits: Tensor, target: Tensor) -> Tensor:
-            draws = ops.sample_coords(logits, count, 0.5)
+            if version == "materialized":
+                draws = materialized(logits, count, TAU)
+            else:
+                with kernels.use(version):
+                    draws = ops.sample_coords(logits, count, TAU)
             return ops.l1_losses(draws, target.unsqueeze(2).expand_as(draws)).mean()
 
         return loss
 
+    versions = VERSIONS if device == "cpu" else (*VERSIONS[:-1], "triton")
+    served = [
+        name
+        for name in versions
+        if name in ("materialized", "plain")
+        or kernels.refusal(name, "sample_coords", torch.zeros(1, 1, 2, 2, device=device)) is None
+    ]
     return {
         "soft-argmax": lambda z, t: ops.l1_losses(ops.soft_argmax(z), t).mean(),
         "grid": lambda z, t: ops.grid_l1_losses(ops.normalize(z), t).mean(),
         "exact": lambda z, t: ops.expected_l1_losses(ops.normalize(z), t).mean(),
         "crps": lambda z, t: ops.crps_losses(ops.normalize(z), t).mean(),
-        **{f"sample, N = {count}": sampled(count) for count in SAMPLES},
+        **{f"{version}, N = {count}": sampled(version, count) for count in SAMPLES for version in served},
     }
 
 
@@ -120,9 +152,44 @@ def measure_cost(rounds: int) -> dict[str, dict[str, float]]:
     return found
 
 
+def measure_wall(rounds: int, threads: int = 2) -> dict[str, float]:
+    """Milliseconds of wall time of TARGET samples."""
+    compared = {name: loss for name, loss in losses().items() if name.endswith(f"N = {TARGET}")}
+    logits, target = inputs()
+    times: dict[str, list[float]] = {name: [] for name in compared}
+    torch.set_num_threads(threads)
+    for _ in range(rounds + 1):
+        for name, loss in compared.items():
+            began = time.perf_counter()
+            loss(logits, target).backward()
+            times[name].append(1000 * (time.perf_counter() - began))
+    torch.set_num_threads(1)
+    return {name: statistics.median(found[1:]) for name, found in times.items()}
+
+
+def measure_cost_on_gpu(rounds: int) -> dict[str, dict[str, float]]:
+    """Milliseconds and MiB of device memory by loss."""
+    compared = losses("cuda")
+    logits, target = (tensor.detach().cuda() for tensor in inputs())
+    logits.requires_grad_()
+    times: dict[str, list[float]] = {name: [] for name in compared}
+    peaks = {}
+    for _ in range(rounds + 3):
+        for name, loss in compared.items():
+            torch.cuda.reset_peak_memory_stats()
+            before, began, ended = torch.cuda.memory_allocated(), *(torch.cuda.Event(True) for _ in range(2))
+            began.record()
+            loss(logits, target).backward()
+            ended.record()
+            torch.cuda.synchronize()
+            times[name].append(began.elapsed_time(ended))
+            peaks[name] = (torch.cuda.max_memory_allocated() - before) / 2**20
+    return {name: {"ms": statistics.median(times[name][3:]), "mib_peak": peaks[name]} for name in compared}
+
+
 def maps() -> dict[str, Tensor]:
     """Logits of a blob of sigma 2, and of two: four fifths of the mass a quarter in, one fifth at three quarters."""
-    size = SHAPE[2:]
+    size = (64, 64)
     near, far = (
         ops.log_gaussian(torch.full((1, 1, 2), place, dtype=torch.float64), 2.0, size) for place in (-0.5, 0.5)
     )
@@ -148,7 +215,7 @@ def measure_spread(count: int) -> list[dict[str, object]]:
                         ]
                     )
                     ratio = draws.std(0) / covariance[0, 0].diagonal().sqrt()
-                    off = (draws.mean(0) - mean[0, 0]).abs() * SHAPE[-1] / 2
+                    off = (draws.mean(0) - mean[0, 0]).abs() * logits.shape[-1] / 2
                     found.append(
                         {
                             "map": name,
@@ -206,11 +273,25 @@ def measure_learning() -> dict[str, dict[str, float]]:
     return found
 
 
-def print_tables(cost: dict, spread: list, learnt: dict) -> None:
-    """All three, as markdown."""
-    print("| loss | ms | MiB saved | MiB peak |\n|---|---|---|---|")
+def print_cost(cost: dict) -> None:
+    """Time and memory as markdown, and what they are of materializing, or of soft-argmax."""
+    columns = [name for name in ("ms", "mib_saved", "mib_peak") if name in cost["soft-argmax"]]
+    print(f"| loss | {' | '.join(columns)} | materialized / this | this / soft-argmax |")
+    print("|---" * (len(columns) + 3) + "|")
     for name, row in cost.items():
-        print(f"| {name} | {row['ms']:.0f} | {row['mib_saved']:.0f} | {row['mib_peak']:.0f} |")
+        peer = cost.get(f"materialized, {name.partition(', ')[2]}")
+        ratio = f"{peer['ms'] / row['ms']:.1f}" if peer else ""
+        numbers = " | ".join(f"{row[column]:.3g}" for column in columns)
+        print(f"| {name} | {numbers} | {ratio} | {row['ms'] / cost['soft-argmax']['ms']:.1f} |")
+
+
+def print_tables(cost: dict, wall: dict, spread: list, learnt: dict) -> None:
+    """All three, as markdown."""
+    print_cost(cost)
+    slowest = wall[f"materialized, N = {TARGET}"]
+    print("\n| on two threads | wall ms | materialized / this |\n|---|---|---|")
+    for name, milliseconds in wall.items():
+        print(f"| {name} | {milliseconds:.0f} | {slowest / milliseconds:.1f} |")
     cells = {(row["map"], row["categorical"], row["basis"], row["tau"]): row for row in spread}
     print("\n| tau | uniform | triangular | gaussian | reference | two blobs | its mean off | reference |")
     print("|---|---|---|---|---|---|---|---|")
@@ -229,23 +310,39 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peak", metavar="NAME", help="only print the KiB that this loss adds to a fresh process")
+    parser.add_argument(
+        "--only-cost", action="store_true", help="measure the first table; the others stay as written"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="of the timing")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to measure the cost")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.peak:
         print(peak_kib(options.peak))
         return
-    cost, spread, learnt = measure_cost(options.rounds), measure_spread(4000), measure_learning()
-    print_tables(cost, spread, learnt)
+    if options.device == "cuda":
+        if torch.cuda.is_available():
+            print_cost(measure_cost_on_gpu(options.rounds))
+        else:
+            print("not run: no GPU")
+        return
+    cost, wall = measure_cost(options.rounds), measure_wall(options.rounds)
+    if options.only_cost:
+        before = json.loads(RESULTS.read_text(encoding="utf-8"))
+        spread, learnt = before["spread"], before["learnt"]
+    else:
+        spread, learnt = measure_spread(4000), measure_learning()
+    print_tables(cost, wall, spread, learnt)
     content = {
-        "command": "python benchmarks/sampling.py",
+        "command": " ".join(["python benchmarks/sampling.py", *sys.argv[1:]]),
         "shape": SHAPE,
         "rounds": options.rounds,
         "cost": cost,
+        "wall_ms_two_threads": wall,
         "spread": spread,
         "learnt": learnt,
         "date": date.today().isoformat(),
-        "machine": f"{platform.machine()}, one thread",
+        "machine": f"{platform.machine()}, one thread where not said otherwise",
         "versions": {
             "punctum": punctum.__version__,
             "torch": torch.__version__,

@@ -47,6 +47,13 @@ def test_info(capsys: pytest.CaptureFixture[str]) -> None:
     assert "resnet18" in shown
 
 
+def test_info_says_which_kernels_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--kernels"]) == 0
+    shown = capsys.readouterr().out
+    for word in ("closed", "ready", "dsnt_terms", "PUNCTUM_KERNELS"):
+        assert word in shown
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

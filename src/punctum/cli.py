@@ -283,6 +283,9 @@ def _demo(args: list[str], console: Console) -> None:
 
 def _info(args: list[str], console: Console) -> None:
     parser = _parser("info", "Versions, devices, heads and backbones.")
+    parser.add_argument(
+        "--kernels", action="store_true", help="which kernels run on this machine, and why others do not"
+    )
     parser.add_argument("--benchmark", metavar="RUN", help="time and memory of a trained model's predictions instead")
     parser.add_argument("--batch_size", default="1,32", help="of the benchmark, with commas (default: %(default)s)")
     parser.add_argument("--device", help="of the benchmark: cpu, cuda, ... (default: the GPU where there is one)")
@@ -297,7 +300,7 @@ def _info(args: list[str], console: Console) -> None:
         return
     from punctum.info import print_info
 
-    print_info(console)
+    print_info(console, given.kernels)
 
 
 def _recipes(args: list[str], console: Console) -> None:

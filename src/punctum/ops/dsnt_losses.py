@@ -114,6 +114,10 @@ def dsnt_terms(
 
 def _kl_from_gaussian(logits: Tensor, target: Tensor, sigma: float, beta: float) -> Tensor:
     flat = as_float(logits).flatten(2)
+    # As in `normalize`: a map of nothing but -inf is uniform.
+    flat = torch.where((flat == -torch.inf).all(-1, keepdim=True), 0.0, flat)
     log_g = log_gaussian(target.to(flat.dtype), sigma, spatial_size(logits)).flatten(2)
     log_p = torch.log_softmax(beta * flat, dim=-1)
-    return (log_g.exp() * (log_g - log_p)).sum(-1)
+    g = log_g.exp()
+    # A cell that neither has mass in adds nothing, not zero times infinity.
+    return torch.where(g > 0, g * (log_g - log_p), 0.0 * g).sum(-1)

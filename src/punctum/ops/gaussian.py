@@ -7,13 +7,11 @@ import torch
 from torch import Tensor
 
 from punctum.ops.coords import Size, as_float, axis_centres, spatial_size
+from punctum.ops.gaussian_axes import log_gaussian_axes
 from punctum.ops.moments import dsnt, marginals
 from punctum.ops.normalize import check_heatmaps
 
 Units = Literal["normalized", "pixels"]
-
-# A mean farther out (normalized) counts as this far: its square still fits into float32.
-_FARTHEST = 1e12
 
 
 def render_gaussian(mean: Tensor, sigma: float | Tensor, size: Size, normalize: bool = True) -> Tensor:
@@ -55,20 +53,10 @@ def log_gaussian(mean: Tensor, sigma: float | Tensor, size: Size, normalize: boo
         raise ValueError(f"mean must be (B, K, D), got shape {tuple(mean.shape)}")
     if mean.shape[-1] != len(size):
         raise ValueError(f"size {tuple(size)} has {len(size)} axes, but mean has {mean.shape[-1]} coordinates")
-    width = sigma.to(mean.dtype)[..., None] if isinstance(sigma, Tensor) else sigma
     total: Tensor | None = None
-    for axis, n in enumerate(reversed(size)):
-        cells = axis_centres(n, dtype=mean.dtype, device=mean.device)
-        centre = mean[..., axis, None].clamp(-_FARTHEST, _FARTHEST)
-        # (cell - mean)^2 is measured from the map's point nearest to the mean: far out, a plain square would
-        # round all differences between cells away.
-        nearest = centre.detach().clamp(1 / n - 1, 1 - 1 / n)
-        offset = (cells - nearest) * (n / 2) / width
-        beyond = (nearest - centre) * (n / 2) / width
-        term = -0.5 * offset * (offset + 2 * beyond)
-        term = torch.log_softmax(term, dim=-1) if normalize else term - 0.5 * beyond**2
+    for axis, term in enumerate(log_gaussian_axes(mean, sigma, size, normalize)):
         shape = [*term.shape[:2], *([1] * len(size))]
-        shape[-1 - axis] = n
+        shape[-1 - axis] = term.shape[-1]
         total = term.reshape(shape) if total is None else total + term.reshape(shape)
     if total is None:
         raise ValueError("size is empty: there is no spatial axis")

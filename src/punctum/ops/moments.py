@@ -66,7 +66,7 @@ def soft_argmax(logits: Tensor, beta: float = 1.0) -> Tensor:
         >>> soft_argmax(torch.tensor([[[0.0, 0.0, 5.0, 0.0]]]))
         tensor([[[0.2434]]])
     """
-    kernel = kernels.choose("soft_argmax", logits)
+    kernel = kernels.choose("soft_argmax", logits, beta=beta)
     if kernel is not None:
         return kernel.soft_argmax(logits, beta)
     return dsnt(normalize(as_float(logits), "softmax", beta))
@@ -92,7 +92,7 @@ def moments(logits: Tensor, beta: float = 1.0) -> tuple[Tensor, Tensor]:
         (tensor([[[0., 0.]]]), tensor([[[[0.2500, 0.0000],
                   [0.0000, 0.2500]]]]))
     """
-    kernel = kernels.choose("moments", logits)
+    kernel = kernels.choose("moments", logits, beta=beta)
     if kernel is not None:
         return kernel.moments(logits, beta)
     heatmaps = normalize(as_float(logits), "softmax", beta)

@@ -12,11 +12,13 @@ axes; c is the width of one cell, 2 / n in normalized units, so it may differ be
 The mixture reaches beyond the image at its border: by half a cell (triangular), or in tails (gaussian).
 """
 
+import math
 from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
+from punctum.ops import kernels, philox
 from punctum.ops.coords import Size, as_float, axis_centres, spatial_size
 from punctum.ops.moments import marginals, moments
 
@@ -51,44 +53,55 @@ def draw_noise(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str | None = None,
     generator: torch.Generator | None = None,
+    seed: Tensor | int | None = None,
 ) -> Noise:
-    """The random numbers behind `sample_coords`.
+    """The random numbers behind `sample_coords`: those of one seed, by the definition in `ops.philox`.
+
+    The same seed gives the same numbers on every device, to the rounding of a logarithm, and to every kernel.
 
     Args:
         shape: (B, K, *S) of the logits.
         num_samples: N.
         basis: density within a cell.
         dtype, device: of the numbers.
-        generator: source of randomness, on that device; None is torch's global one.
+        generator: where the seed is drawn from, on that device; None is torch's global one.
+        seed: not negative, a number or a 0-dim int64 tensor on that device; None draws one.
     Returns:
         Gumbel numbers and offsets: N (cells + W + H + ...) numbers for each heatmap.
     Raises:
-        ValueError: unknown basis, or no samples.
+        ValueError: unknown basis, no samples, or a negative seed.
+    Source:
+        Salmon et al. 2011, Parallel random numbers: as easy as 1, 2, 3 (Philox4x32-10).
     Example:
         >>> noise = draw_noise((2, 5, 8, 16), num_samples=3)
         >>> noise.gumbel.shape, [tuple(offset.shape) for offset in noise.offsets]
         (torch.Size([2, 5, 3, 8, 16]), [(2, 5, 3, 16), (2, 5, 3, 8)])
     """
-    check_basis(basis)
-    if num_samples < 1:
-        raise ValueError(f"num_samples must be at least 1, got {num_samples}")
+    _check_draw(num_samples, basis)
     batch, keypoints, *size = shape
-    leading = (batch, keypoints, num_samples)
-    gumbel = torch.empty((*leading, *size), dtype=dtype, device=device)
-    # -log of an exponential variable is a Gumbel one; the floor keeps a draw of exactly zero finite.
-    gumbel.exponential_(generator=generator).clamp_min_(torch.finfo(dtype).tiny).log_().neg_()
+    maps, cells, sizes = batch * keypoints, math.prod(size), size[::-1]
+    words = torch.promote_types(dtype, torch.float32)
+    at = draw_seed(device, generator) if seed is None else _as_seed(seed, device)
+    gumbel = torch.empty((maps, num_samples, cells), dtype=dtype, device=at.device)
+    offsets = tuple(torch.empty((maps, num_samples, n), dtype=dtype, device=at.device) for n in sizes)
+    for block in philox.blocks(maps, num_samples, cells, at.device):
+        gumbel[block] = philox.gumbel(at, *block, cells, words).to(dtype)
+        for axis, (n, offset) in enumerate(zip(sizes, offsets, strict=True)):
+            offset[block] = philox.offsets(at, *block, n, axis, basis, words).to(dtype)
+    return Noise(
+        gumbel.reshape(batch, keypoints, num_samples, *size),
+        tuple(offset.unflatten(0, (batch, keypoints)) for offset in offsets),
+    )
 
-    def offset(n: int) -> Tensor:
-        cells = torch.empty((*leading, n), dtype=dtype, device=device)
-        if basis == "gaussian":
-            return cells.normal_(generator=generator)
-        cells.uniform_(-0.5, 0.5, generator=generator)
-        # The sum of two uniform variables is a triangular one.
-        return (
-            cells if basis == "uniform" else cells + torch.empty_like(cells).uniform_(-0.5, 0.5, generator=generator)
-        )
 
-    return Noise(gumbel, tuple(offset(n) * (2 / n) for n in reversed(size)))
+def draw_seed(device: torch.device | str | None = None, generator: torch.Generator | None = None) -> Tensor:
+    """A seed for `draw_noise`: a 0-dim int64 tensor that stays on its device.
+
+    Example:
+        >>> draw_seed(generator=torch.Generator().manual_seed(0)).shape
+        torch.Size([])
+    """
+    return torch.randint(2**63 - 1, (), dtype=torch.int64, device=device, generator=generator)
 
 
 def sample_coords(
@@ -104,8 +117,9 @@ def sample_coords(
 ) -> Tensor:
     """Differentiable draws from the heatmap's continuous mixture: `relaxed_samples` of fresh noise.
 
-    Time and memory are O(N cells) for each heatmap: the Gumbel numbers and the weights, of which autograd keeps
-    the weights.
+    Kernels (`ops.kernels`) make the noise of each sample where it is used, and again in the backward pass: memory
+    is that of the logits and of the draws, whatever N. The plain version, which `gradient="sign"` and float64 take,
+    holds the noise and the weights: O(N cells) for each heatmap.
 
     Args:
         logits: (B, K, *S); -inf is a cell of no probability.
@@ -113,7 +127,7 @@ def sample_coords(
         tau: temperature of the weights; the draws follow the mixture as tau -> 0.
         basis: density within a cell.
         categorical, gradient, beta: as in `relaxed_samples`.
-        generator: source of randomness, on the logits' device; None is torch's global one.
+        generator: where the noise' seed is drawn from, on the logits' device; None is torch's global one.
     Returns:
         (B, K, N, D) normalized coordinates; at least float32.
     Raises:
@@ -127,8 +141,15 @@ def sample_coords(
         (torch.Size([1, 1, 10000, 1]), 0.25)
     """
     shape = (*logits.shape[:2], *spatial_size(logits))
+    _check(tau, categorical, gradient)
+    _check_draw(num_samples, basis)
+    seed = draw_seed(logits.device, generator)
+    options = {"num_samples": num_samples, "tau": tau, "basis": basis, "categorical": categorical, "beta": beta}
+    kernel = kernels.choose("sample_coords", logits, **options, gradient=gradient)
+    if kernel is not None:
+        return kernel.sample_coords(logits, seed, **options)
     values = as_float(logits)
-    noise = draw_noise(shape, num_samples, basis, dtype=values.dtype, device=values.device, generator=generator)
+    noise = draw_noise(shape, num_samples, basis, dtype=values.dtype, device=values.device, seed=seed)
     return relaxed_samples(values, noise, tau, categorical=categorical, gradient=gradient, beta=beta)
 
 
@@ -245,6 +266,20 @@ def check_basis(basis: str) -> None:
     """Raise a ValueError for a basis that there is not."""
     if basis not in get_args(Basis):
         raise ValueError(f"unknown basis {basis!r}: choose one of {', '.join(get_args(Basis))}")
+
+
+def _as_seed(seed: Tensor | int, device: torch.device | str | None) -> Tensor:
+    if isinstance(seed, Tensor):
+        return seed.to(torch.int64)
+    if seed < 0:
+        raise ValueError(f"seed must not be negative, got {seed}")
+    return torch.tensor(seed, dtype=torch.int64, device=device)
+
+
+def _check_draw(num_samples: int, basis: str) -> None:
+    check_basis(basis)
+    if num_samples < 1:
+        raise ValueError(f"num_samples must be at least 1, got {num_samples}")
 
 
 def _check(tau: float, categorical: str, gradient: str) -> None:

@@ -80,11 +80,21 @@ def choose(op: Op, logits: Tensor, *others: Tensor, **options: Any) -> ModuleTyp
     if _chosen == "plain":
         return None
     if _chosen == "auto":
-        return next((MODULES[name] for name in AUTO if refusal(name, op, logits, *others, **options) is None), None)
+        return MODULES.get(best(op, logits, *others, **options))
     reason = refusal(_chosen, op, logits, *others, **options)
     if reason is not None:
         raise ValueError(f"kernels {_chosen!r} cannot serve {op}: {reason}; 'auto' takes those that can")
     return MODULES[_chosen]
+
+
+def best(op: Op, logits: Tensor, *others: Tensor, **options: Any) -> str:
+    """The name of what `auto` takes for this call.
+
+    Example:
+        >>> best("moments", torch.zeros(1, 1, 4, dtype=torch.float64))
+        'plain'
+    """
+    return next((name for name in AUTO if refusal(name, op, logits, *others, **options) is None), "plain")
 
 
 def refusal(backend: str, op: Op, logits: Tensor, *others: Tensor, **options: Any) -> str | None:
