@@ -26,11 +26,6 @@ def unavailable() -> str | None:
     return "there is no GPU, and TRITON_INTERPRET is not set"
 
 
-def unavailable() -> str | None:
-    """Why no call can be served on this machine; None: it can serve."""
-    return "it is being written"
-
-
 def refuses(op: str, logits: Tensor, **options: Any) -> str | None:
     """Why it does not serve this call; None: it does.
 
