@@ -1,5 +1,7 @@
 """`punctum info`: versions, devices, and what there is to choose from."""
 
+from typing import Any
+
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -9,7 +11,7 @@ from punctum.environment import environment
 from punctum.ops import kernels
 
 # What `auto` is asked about each operation.
-_CALLS = {
+_CALLS: dict[kernels.Op, dict[str, Any]] = {
     "moments": {"beta": 1.0},
     "soft_argmax": {"beta": 1.0},
     "dsnt_terms": {"distance": "euclidean", "regularizer": "js", "sigma": 1.0, "beta": 1.0, "units": "normalized"},

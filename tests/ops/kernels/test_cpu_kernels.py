@@ -353,7 +353,7 @@ def test_any_number_of_threads_gives_the_same(threads, own, monkeypatch):
 def test_every_instruction_set(level, dtype):
     loaded, _ = library._loaded()
     logits, target = inputs((5, 6, 37))
-    logits = logits.to(dtype)
+    logits, target = logits.to(dtype), target.to(dtype).float()
     try:
         if loaded.punctum_use_level(ctypes.c_int64(level)) != level:
             pytest.skip("this machine lacks the instruction set")
@@ -376,6 +376,7 @@ def test_custom_operations_are_registered_as_torch_wants_them():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own, while it compiles
 @pytest.mark.skipif(compiled.unavailable() is not None, reason=str(compiled.unavailable()))
 @pytest.mark.parametrize("regularizer", ["js", "variance"])
 def test_compiled(regularizer):

@@ -81,7 +81,7 @@ def run_dsnt_terms(functions: Functions, logits: Tensor, target: Tensor, **given
 class _Moments(torch.autograd.Function):
     @staticmethod
     def forward(flat: Tensor, options: Options, spread: bool, functions: Functions) -> tuple[Tensor, ...]:
-        return functions.moments(flat, options, spread)
+        return functions.moments(flat.detach(), options, spread)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -97,7 +97,7 @@ class _Moments(torch.autograd.Function):
         flat, p, mean, covariance, counted = ctx.saved_tensors
         up_mean = torch.zeros_like(mean) if ups[0] is None else ups[0]
         up_covariance = ups[1] if ctx.spread else None
-        given = (p, mean, covariance, counted, up_mean, up_covariance)
+        given = (p, mean.detach(), covariance.detach(), counted, up_mean, up_covariance)
         with torch.no_grad():
             gradient = ctx.functions.moments_backward(*given, ctx.options).to(ctx.dtype)
         return once(gradient, flat, *ups[:2]), None, None, None
@@ -106,7 +106,7 @@ class _Moments(torch.autograd.Function):
 class _Terms(torch.autograd.Function):
     @staticmethod
     def forward(flat: Tensor, target: Tensor, options: Options, functions: Functions) -> tuple[Tensor, ...]:
-        return functions.terms(flat, target, options)
+        return functions.terms(flat.detach(), target, options)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

@@ -33,7 +33,8 @@ def refuses(op: str, logits: Tensor, **options: Any) -> str | None:
 
 @functools.cache
 def _functions() -> Functions:
-    return Functions(*(torch.compile(function) for function in FUNCTIONS))
+    whole: list[Any] = [torch.compile(function) for function in FUNCTIONS]
+    return Functions(*whole)
 
 
 def moments(logits: Tensor, beta: float = 1.0) -> tuple[Tensor, Tensor]:

@@ -80,6 +80,11 @@ def means(sums: list[Tensor], places: list[Tensor]) -> Tensor:
     return torch.stack([(total * place).sum(-1) for total, place in zip(sums, places, strict=True)], dim=-1)
 
 
+def crossed_sums(factors: list[Tensor], terms: list[Tensor]) -> Tensor:
+    """(N,): for each axis the sum of a product, all added up."""
+    return torch.stack([(factor * term).sum(-1) for factor, term in zip(factors, terms, strict=True)]).sum(0)
+
+
 def moments_forward(flat: Tensor, options: Options, spread: bool) -> tuple[Tensor, ...]:
     """mean, covariance (or nothing of it), p, and which maps count."""
     size = options.size
@@ -181,7 +186,7 @@ def _js(log_p: Tensor, p: Tensor, log_g: list[Tensor], sums: list[Tensor], size:
     along_rows, along_x = outer_product(factors)
     log_sum = torch.addcmul(rows_of(p, size), along_rows, along_x).clamp_min_(tiny).log_()
     slopes = log_p.sub_(log_sum.flatten(1)).mul_(p).mul_(0.5)
-    entropy = sum((factor * log).sum(-1) for factor, log in zip(factors, log_g, strict=True))
+    entropy = crossed_sums(factors, log_g)
     crossed = (log_sum.mul_(along_x).sum(-1) * along_rows[..., 0]).sum(-1)
     expected = slopes.sum(-1)
     return expected + 0.5 * (entropy - crossed) + math.log(2), expected, slopes
@@ -190,7 +195,7 @@ def _js(log_p: Tensor, p: Tensor, log_g: list[Tensor], sums: list[Tensor], size:
 def _kl(log_p: Tensor, p: Tensor, log_g: list[Tensor], sums: list[Tensor], size: Size) -> tuple[Tensor, ...]:
     """sum p log p - sum p log G, the second from the sums along axes; the same; p log p."""
     slopes = log_p.mul_(p)
-    crossed = sum((total * log).sum(-1) for total, log in zip(sums, log_g, strict=True))
+    crossed = crossed_sums(sums, log_g)
     divergence = slopes.sum(-1) - crossed
     # A copy: of two outputs of one function that are the same tensor, both would be without gradient.
     return divergence, divergence.clone(), slopes
@@ -203,7 +208,7 @@ def _kl_from_gaussian(
     factors = [log.exp() for log in log_g]
     along_rows, along_x = outer_product(factors)
     g = (along_rows * along_x).flatten(1)
-    entropy = sum((factor * log).sum(-1) for factor, log in zip(factors, log_g, strict=True))
+    entropy = crossed_sums(factors, log_g)
     crossed = torch.where(g > 0, g * log_p, 0.0).sum(-1)
     return entropy - crossed, -torch.ones_like(entropy), g.neg_()
 

@@ -1,6 +1,7 @@
 """C++ for the CPU: each map is read once, and nothing but a few numbers per map waits for the backward pass."""
 
 import ctypes
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -95,7 +96,9 @@ def _floats(logits: Tensor, *shape: int) -> Tensor:
     return logits.new_empty((*logits.shape[:2], *shape), dtype=torch.float32)
 
 
-def _point(structure: type[ctypes.Structure], tensors: dict[str, Tensor | None], **values: Any) -> ctypes.Structure:
+def _point(
+    structure: type[ctypes.Structure], tensors: Mapping[str, Tensor | None], **values: Any
+) -> ctypes.Structure:
     return structure(**{name: library.pointer(tensor) for name, tensor in tensors.items()}, **values)
 
 
@@ -181,7 +184,7 @@ def _run_dsnt(
     name: str,
     logits: Tensor,
     target: Tensor,
-    tensors: dict[str, Tensor | None],
+    tensors: Mapping[str, Tensor | None],
     distance: str,
     regularizer: str,
     sigma: float,

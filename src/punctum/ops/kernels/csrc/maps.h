@@ -115,8 +115,9 @@ PUNCTUM_INLINE Peak find_peak(const Map<T>& map, int64_t cells) {
     }
     best = choose(other > best, other, best);
     Peak peak{lowest, 0, false};
-    for (int lane = 0; lane < LANES; lane++)
-        if (best[lane] > peak.value) peak = {best[lane], at[lane], false};
+    for (int lane = 0; lane < LANES; lane++) peak.value = best[lane] > peak.value ? best[lane] : peak.value;
+    for (int lane = 0; WHERE && lane < LANES; lane++)
+        if (best[lane] == peak.value) peak.cell = at[lane];
     if (peak.value > lowest) return peak;
     peak = {0.0f, 0, true};
     for (int64_t cell = 0; cell < cells; cell += LANES) {

@@ -71,10 +71,15 @@ PUNCTUM_INLINE Floats choose(Ints mask, Floats a, Floats b) { return mask ? a : 
 PUNCTUM_INLINE Floats at_least(Floats v, float floor) { return choose(v < splat(floor), splat(floor), v); }
 PUNCTUM_INLINE Floats at_most(Floats v, float ceiling) { return choose(v > splat(ceiling), splat(ceiling), v); }
 
+// Spelled out: a loop that fills them is run, not folded.
 PUNCTUM_INLINE Ints lane_numbers() {
-    Ints lanes;
-    for (int i = 0; i < LANES; i++) lanes[i] = i;
-    return lanes;
+#if PUNCTUM_LANES == 16
+    return Ints{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+#elif PUNCTUM_LANES == 8
+    return Ints{0, 1, 2, 3, 4, 5, 6, 7};
+#else
+    return Ints{0, 1, 2, 3};
+#endif
 }
 
 PUNCTUM_INLINE Doubles widen(Floats v) { return __builtin_convertvector(v, Doubles); }
@@ -93,7 +98,9 @@ PUNCTUM_INLINE Floats power_of_two(Words n) { return from_bits((n + 127u) << 23)
 // v = n log 2 + r with |r| <= log(2) / 2, e^r = 1 + r + r^2 q(r); q's coefficients are a minimax fit (error 3e-9).
 PUNCTUM_INLINE Floats exp(Floats v) {
     const float shift = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number, in the low bits
-    v = at_most(at_least(v, -104.0f), 89.0f);
+    // What is zero is not computed: products that underflow are slow.
+    const Ints zero = v < splat(-104.0f);
+    v = at_most(choose(zero, splat(0.0f), v), 89.0f);
     Floats shifted = v * 1.44269504f + shift;
     Words n = bits(shifted) - bits(splat(shift));
     Floats whole = shifted - shift;
@@ -105,7 +112,7 @@ PUNCTUM_INLINE Floats exp(Floats v) {
     Floats value = r * r * q + r + 1.0f;
     // In two steps: 2^n alone may be no normal number.
     Words half = (Words)((Ints)n >> 1);
-    return value * power_of_two(half) * power_of_two(n - half);
+    return choose(zero, splat(0.0f), value * power_of_two(half) * power_of_two(n - half));
 }
 
 // log of a positive normal number (or NaN or infinity, which become some finite number), to 1 ulp or so.
