@@ -9,8 +9,8 @@ from punctum.compare.cells import slug
 from punctum.evaluate import Protocol
 from punctum.settings import TrainSettings
 
-# Minutes for everything where nothing is said: enough for six heads and three seeds on a few thousand pictures and two
-# cores to differ; a verdict wants more.
+# Minutes for everything where nothing is said: enough for six heads and three seeds on a few thousand pictures and
+# two cores to differ; a verdict wants more.
 BUDGET = 45.0
 
 
