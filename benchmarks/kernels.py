@@ -5,7 +5,8 @@
 
 Prints a table for each size and writes benchmarks/results/kernels-cpu.json or kernels-cuda.json. All take turns in
 one process, round after round; milliseconds are of wall time, the median over rounds, so compare the ratios. The last
-column is the time of a copy of the logits (one read, one write) as a share of the row's.
+two columns are shares of the bandwidth that a copy of the logits has here: of a forward pass that reads them once
+(half of what a copy moves), and of a backward pass that reads them once and writes as much (what a copy moves).
 
 dsntnn's and kornia's formulas are written here from their mathematics: softmax, expectation over a grid, a rendered
 Gaussian, and divergences with a small number in each logarithm, as those libraries compute them.
@@ -130,36 +131,54 @@ def timed(function: Callable[[], object], device: str) -> float:
 
 
 def measure(what: str, size: tuple[int, ...], device: str, rounds: int) -> dict[str, dict[str, float]]:
-    """Milliseconds, ratio to the first, and share of the copy's time, by name."""
+    """Milliseconds, ratio to the first, and shares of the copy's bandwidth, by name."""
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(BATCH, KEYPOINTS, *size, generator=generator).to(device).requires_grad_()
     target = (1.6 * torch.rand(BATCH, KEYPOINTS, len(size), generator=generator) - 0.8).to(device)
     losses, source, copy = compared(what, device), logits.detach(), torch.empty_like(logits)
     times: dict[str, list[float]] = {name: [] for name in ["copy", *losses]}
+    ahead: dict[str, list[float]] = {name: [] for name in losses}
 
-    def step(loss: Loss) -> None:
+    def step(name: str) -> None:
         logits.grad = None
-        loss(logits, target).sum().backward()
+        total = None
+
+        def forward() -> None:
+            nonlocal total
+            total = losses[name](logits, target).sum()
+
+        ahead[name].append(timed(forward, device))
+        total.backward()
 
     for _ in range(rounds + 3):
         times["copy"].append(timed(lambda: copy.copy_(source), device))
-        for name, loss in losses.items():
-            times[name].append(timed(lambda loss=loss: step(loss), device))
+        for name in losses:
+            times[name].append(timed(lambda name=name: step(name), device))
     medians = {name: statistics.median(found[3:]) for name, found in times.items()}
-    first = medians[next(iter(losses))]
+    forwards = {name: statistics.median(found[3:]) for name, found in ahead.items()}
+    first = medians[next(iter(losses))]  # What ratios are to.
     least = {name: min(found[3:]) for name, found in times.items()}
-    return {
-        name: {"ms": ms, "ms_least": least[name], "times_faster": first / ms, "of_copy": medians["copy"] / ms}
-        for name, ms in medians.items()
-    }
+    rows = {"copy": {"ms": medians["copy"], "ms_least": least["copy"]}}
+    for name, forward in forwards.items():
+        rows[name] = {
+            "ms": medians[name],
+            "ms_least": least[name],
+            "ms_forward": forward,
+            "times_faster": first / medians[name],
+            "forward_bandwidth": medians["copy"] / 2 / forward,
+            "backward_bandwidth": medians["copy"] / (medians[name] - forward),
+        }
+    return rows
 
 
 def print_table(what: str, size: tuple[int, ...], rows: dict[str, dict[str, float]]) -> None:
     """As markdown."""
     print(f"\n{what}, {' x '.join(map(str, size))}, {BATCH} x {KEYPOINTS} maps\n")
-    print("| | ms | times faster | of copy |\n|---|---|---|---|")
-    for name, row in rows.items():
-        print(f"| {name} | {row['ms']:.2f} | {row['times_faster']:.1f} | {row['of_copy']:.0%} |")
+    print("| | ms | of it forward | times faster | bandwidth forward | backward |\n|---|---|---|---|---|---|")
+    print(f"| copy | {rows['copy']['ms']:.2f} | | | | |")
+    for name, row in list(rows.items())[1:]:
+        shares = f"{row['forward_bandwidth']:.0%} | {row['backward_bandwidth']:.0%}"
+        print(f"| {name} | {row['ms']:.2f} | {row['ms_forward']:.2f} | {row['times_faster']:.1f} | {shares} |")
 
 
 def main() -> None:
