@@ -75,6 +75,7 @@ def test_it_says_what_it_cannot_serve(monkeypatch):
         assert triton.refuses("moments", logits) is None
         assert triton.refuses("sample_coords", logits, gradient="exact") is None
         assert "sign" in str(triton.refuses("sample_coords", logits, gradient="sign"))
+        assert triton.refuses("moments", logits, beta=-1.0) == "beta is not positive"
         assert "2^30" in str(triton.refuses("moments", torch.zeros(1).expand(1, 1, 2**10, 2**10, 2**10)))
     monkeypatch.setattr(triton, "_HAS_TRITON", False)
     assert triton.refuses("moments", logits) == triton.unavailable() == "triton is not installed (pip install triton)"
