@@ -207,7 +207,7 @@ def relaxed_samples(
     sums = marginals(weights.reshape(batch * keypoints, samples, *size))
     coords = []
     for marginal, offset in zip(sums, noise.offsets, strict=True):
-        marginal = marginal.reshape(batch, keypoints, samples, -1)
+        marginal = marginal.unflatten(0, (batch, keypoints))
         places = axis_centres(marginal.shape[-1], dtype=marginal.dtype, device=marginal.device) + as_float(offset)
         coords.append(_weighted_sum(marginal, places, gradient))
     return torch.stack(coords, dim=-1)
