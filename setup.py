@@ -15,7 +15,11 @@ from setuptools.command.build_ext import build_ext
 
 SOURCES = Path("src/punctum/ops/kernels/csrc")
 # No -ffast-math: older GCC then switches subnormal numbers off for the whole process.
-FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fPIC", "-g0")
+# GCC's notes on how wide vectors are passed (psabi) are about calls that are all inlined.
+FLAGS = (
+    *("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fPIC", "-g0"),
+    "-Wno-psabi",
+)
 # Each kernel is compiled for each of these, and the machine's best is taken when it runs.
 LEVELS = {
     "base": (),

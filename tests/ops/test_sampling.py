@@ -216,3 +216,12 @@ def test_half_precision_logits_give_float32_draws():
 def test_bad_values_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         ops.sample_coords(torch.zeros(1, 1, 4), **{"num_samples": 2, "tau": 1.0, **options})
+
+
+def test_no_maps_have_no_draws():
+    for shape in ((0, 3, 4, 5), (2, 0, 4, 5)):
+        logits = torch.zeros(shape, requires_grad=True)
+        draws = ops.sample_coords(logits, 6, 0.5)
+        assert draws.shape == (*shape[:2], 6, 2)
+        draws.sum().backward()
+        assert logits.grad.shape == shape

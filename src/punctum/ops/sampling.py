@@ -119,7 +119,7 @@ def sample_coords(
 
     Kernels (`ops.kernels`) make the noise of each sample where it is used, and again in the backward pass: memory
     is that of the logits and of the draws, whatever N. The plain version, which `gradient="sign"` and float64 take,
-    holds the noise and the weights: O(N cells) for each heatmap.
+    and few draws where there is neither C++ nor Triton, holds the noise and the weights: O(N cells) for each heatmap.
 
     Args:
         logits: (B, K, *S); -inf is a cell of no probability.
@@ -207,7 +207,7 @@ def relaxed_samples(
     sums = marginals(weights.reshape(batch * keypoints, samples, *size))
     coords = []
     for marginal, offset in zip(sums, noise.offsets, strict=True):
-        marginal = marginal.reshape(batch, keypoints, samples, -1)
+        marginal = marginal.unflatten(0, (batch, keypoints))
         places = axis_centres(marginal.shape[-1], dtype=marginal.dtype, device=marginal.device) + as_float(offset)
         coords.append(_weighted_sum(marginal, places, gradient))
     return torch.stack(coords, dim=-1)

@@ -3,12 +3,14 @@
 import ctypes
 import itertools
 import math
+import warnings
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from punctum import ops
 from punctum.ops import kernels
@@ -131,6 +133,14 @@ def test_strides(backend, layout):
         true = ops.dsnt_terms(dense, target.double())
     (true[0] + true[1]).sum().backward()
     agree((distance.detach(), shape.detach(), leaf.grad), (true[0].detach(), true[1].detach(), dense.grad))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("regularizer", REGULARIZERS)
+def test_logits_farther_apart_than_float32_reaches(backend, regularizer):
+    logits, target = torch.tensor([[[3e38, -torch.inf, 0.0, -3e38]]]), torch.tensor([[[-0.5]]])
+    found, true = (terms(choice, logits, target, regularizer=regularizer) for choice in (backend, "plain"))
+    torch.testing.assert_close(found, true)
 
 
 def extremes() -> dict[str, Tensor]:
@@ -318,6 +328,47 @@ def test_compiles_without_a_break(backend):
         for function, leaf in zip((loss, whole), leaves, strict=True):
             function(leaf, target).sum().backward()
     torch.testing.assert_close(leaves[0].grad, leaves[1].grad)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # of torch's own
+def test_torch_func_and_forward_derivatives_take_plain_operations():
+    logits, target = inputs((4, 5))
+    along = torch.ones_like(logits).cumsum(-1)
+
+    def all_of_them() -> list[Tensor]:
+        with forward_ad.dual_level():
+            dual = forward_ad.unpack_dual(ops.soft_argmax(forward_ad.make_dual(logits, along))).tangent
+        return [
+            dual,
+            torch.func.jvp(lambda z: ops.moments(z)[1], (logits,), (along,))[1],
+            torch.func.grad(lambda z: ops.dsnt_losses(z, target).sum())(logits),
+            torch.func.vmap(ops.dsnt_losses)(logits[None], target[None]),
+        ]
+
+    found = all_of_them()
+    with kernels.use("plain"):
+        true = all_of_them()
+    torch.testing.assert_close(found, true)
+
+
+def test_an_option_with_a_gradient_keeps_it():
+    logits, _ = inputs((4, 5))
+    beta = torch.tensor(0.7, requires_grad=True)
+    (slope,) = torch.autograd.grad(ops.soft_argmax(logits, beta).square().sum(), beta)
+    assert slope != 0
+    assert "option is a tensor" in str(kernels.refusal("closed", "soft_argmax", logits, beta=beta))
+
+
+def test_tracing_takes_plain_operations():
+    class Decoder(torch.nn.Module):
+        def forward(self, logits: Tensor) -> tuple[Tensor, ...]:
+            return ops.soft_argmax(logits), *ops.moments(logits)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit.trace is deprecated, and TorchScript's ONNX exporter uses it
+        graph = str(torch.jit.trace(Decoder(), torch.zeros(1, 2, 5, 5)).inlined_graph)
+    assert "punctum::" not in graph
+    assert "PythonOp" not in graph
 
 
 def test_export_takes_plain_operations():

@@ -198,6 +198,15 @@ def test_memory_does_not_grow_with_the_number_of_samples():
     assert plain > 60
 
 
+def test_without_a_library_little_noise_is_kept(monkeypatch):
+    monkeypatch.setattr(kernels.library, "_loaded", lambda: (None, "not built"))
+    options = {"tau": 0.5, "basis": "uniform", "categorical": "paper", "beta": 1.0}
+    logits = torch.zeros(1).expand(8, 16, 64, 64)
+    assert kernels.best("sample_coords", logits, num_samples=4, **options) == "plain"
+    assert kernels.best("sample_coords", logits, num_samples=40, **options) == "closed"
+    assert kernels.refusal("closed", "sample_coords", logits, num_samples=4, **options) is None
+
+
 @each_backend
 def test_the_gradient_by_sign_and_double_precision_are_refused(backend):
     with kernels.use(backend):

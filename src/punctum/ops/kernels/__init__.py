@@ -20,6 +20,7 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from punctum.ops.kernels import closed, compiled, native, triton
 
@@ -30,16 +31,20 @@ Choice = Literal["auto", "plain", "closed", "compiled", "native", "triton"]
 MODULES: dict[str, ModuleType] = {"triton": triton, "native": native, "compiled": compiled, "closed": closed}
 # What `auto` tries, fastest first. Compiling takes its time, so it is for those who ask.
 AUTO = ("triton", "native", "closed")
+# In torch, noise that memory holds with ease is kept: drawing it again takes as long as all else.
+LITTLE_NOISE = 1 << 24
 SERVED = (torch.float32, torch.bfloat16, torch.float16)
+# Torch 2.6 does not tell exporting from compiling.
+_is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
 
 
-def _checked(choice: str) -> str:
+def _checked(choice: str, where: str = "") -> str:
     if choice not in get_args(Choice):
-        raise ValueError(f"unknown kernels {choice!r}: choose one of {', '.join(get_args(Choice))}")
+        raise ValueError(f"{where}unknown kernels {choice!r}: choose one of {', '.join(get_args(Choice))}")
     return choice
 
 
-_chosen = _checked(os.environ.get("PUNCTUM_KERNELS", "auto"))
+_chosen = _checked(os.environ.get("PUNCTUM_KERNELS") or "auto", "environment variable PUNCTUM_KERNELS: ")
 
 
 def chosen() -> str:
@@ -94,7 +99,10 @@ def best(op: Op, logits: Tensor, *others: Tensor, **options: Any) -> str:
         >>> best("moments", torch.zeros(1, 1, 4, dtype=torch.float64))
         'plain'
     """
-    return next((name for name in AUTO if refusal(name, op, logits, *others, **options) is None), "plain")
+    name = next((name for name in AUTO if refusal(name, op, logits, *others, **options) is None), "plain")
+    if name == "closed" and op == "sample_coords" and logits.numel() * options["num_samples"] <= LITTLE_NOISE:
+        return "plain"
+    return name
 
 
 def refusal(backend: str, op: Op, logits: Tensor, *others: Tensor, **options: Any) -> str | None:
@@ -110,9 +118,23 @@ def refusal(backend: str, op: Op, logits: Tensor, *others: Tensor, **options: An
         return "there is nothing to compute"
     if torch.is_grad_enabled() and any(other.requires_grad for other in others):
         return "it has no gradient for other tensors than the logits"
-    if torch.compiler.is_exporting():
+    if any(isinstance(option, Tensor) for option in options.values()):
+        return "an option is a tensor, and it takes numbers"
+    return _needs_plain(logits) or MODULES[backend].refuses(op, logits, **options)
+
+
+def _needs_plain(logits: Tensor) -> str | None:
+    """Why this call is to be one of plain operations; None: it need not be."""
+    if _is_exporting():
         return "the model is being exported, which takes plain operations"
-    return MODULES[backend].refuses(op, logits, **options)
+    if torch.compiler.is_compiling():
+        return None
+    if torch.jit.is_tracing():
+        return "the model is being traced, which takes plain operations"
+    # A custom operator's tangent would be left out without a word.
+    if torch._C._are_functorch_transforms_active() or forward_ad.unpack_dual(logits).tangent is not None:
+        return "torch.func and derivatives taken forwards go through plain operations"
+    return None
 
 
 def explain(op: Op, logits: Tensor, *others: Tensor, **options: Any) -> dict[str, str]:

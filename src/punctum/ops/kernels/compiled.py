@@ -10,9 +10,10 @@ from torch import Tensor
 
 from punctum.ops.kernels import closed
 from punctum.ops.kernels.closed import FUNCTIONS, Functions
+from punctum.ops.kernels.library import constant
 
 
-@torch.compiler.assume_constant_result
+@constant
 def unavailable() -> str | None:
     """Why no call can be served on this machine; None: it can serve."""
     if sys.platform == "win32":

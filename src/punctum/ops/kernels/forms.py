@@ -15,6 +15,8 @@ from torch import Tensor
 from punctum.ops.coords import Size, axis_centres
 from punctum.ops.gaussian_axes import log_gaussian_axes
 
+LEAST = -200.0  # a logarithm below this is of nothing: 0 log 0 = 0
+
 
 class Options(NamedTuple):
     """What a function of the maps needs to know besides them."""
@@ -28,7 +30,7 @@ class Options(NamedTuple):
 
 
 def log_softmax(flat: Tensor, beta: float) -> Tensor:
-    """log softmax(beta z) in float32; finite: where z is -inf it is so low that p is zero."""
+    """log softmax(beta z) in float32; a map of nothing but -inf is uniform."""
     values = flat.to(torch.float32)
     values = values if beta == 1 else values * beta
     return torch.log_softmax(values.clamp(min=torch.finfo(torch.float32).min), dim=-1)
@@ -185,7 +187,7 @@ def _js(log_p: Tensor, p: Tensor, log_g: list[Tensor], sums: list[Tensor], size:
     factors = [log.exp() for log in log_g]
     along_rows, along_x = outer_product(factors)
     log_sum = torch.addcmul(rows_of(p, size), along_rows, along_x).clamp_min_(tiny).log_()
-    slopes = log_p.sub_(log_sum.flatten(1)).mul_(p).mul_(0.5)
+    slopes = log_p.clamp_min_(LEAST).sub_(log_sum.flatten(1)).mul_(p).mul_(0.5)
     entropy = crossed_sums(factors, log_g)
     crossed = (log_sum.mul_(along_x).sum(-1) * along_rows[..., 0]).sum(-1)
     expected = slopes.sum(-1)
@@ -194,7 +196,7 @@ def _js(log_p: Tensor, p: Tensor, log_g: list[Tensor], sums: list[Tensor], size:
 
 def _kl(log_p: Tensor, p: Tensor, log_g: list[Tensor], sums: list[Tensor], size: Size) -> tuple[Tensor, ...]:
     """sum p log p - sum p log G, the second from the sums along axes; the same; p log p."""
-    slopes = log_p.mul_(p)
+    slopes = log_p.clamp_min_(LEAST).mul_(p)
     crossed = crossed_sums(sums, log_g)
     divergence = slopes.sum(-1) - crossed
     # A copy: of two outputs of one function that are the same tensor, both would be without gradient.

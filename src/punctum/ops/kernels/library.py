@@ -3,15 +3,25 @@
 import ctypes
 import functools
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 PATH = Path(__file__).with_name("libpunctum.so")
 # What library.cpp's punctum_version() says. Raised with every change of what its functions take.
 VERSION = 1
 REBUILD = "build it with `python -m pip install -e .` (needs GCC or clang)"
+
+
+def constant(function: Function) -> Function:
+    """To torch.compile its result is a constant. torch.compiler.assume_constant_result does the same, but imports the
+    compiler, and Triton with it: two seconds whenever punctum is imported."""
+    function.__dict__["_dynamo_marked_constant"] = True
+    return function
 
 
 @functools.cache
@@ -32,7 +42,7 @@ def _loaded() -> tuple[ctypes.CDLL | None, str | None]:
     return library, None
 
 
-@torch.compiler.assume_constant_result
+@constant
 def unavailable() -> str | None:
     """Why no call can be served on this machine; None: the library is loaded."""
     return _loaded()[1]

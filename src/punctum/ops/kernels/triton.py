@@ -46,6 +46,8 @@ def refuses(op: str, logits: Tensor, **options: Any) -> str | None:
         refusal = _too_old(logits.device)
     if refusal is None and options.get("gradient") == "sign":
         refusal = "it has the exact gradient of samples, not the one by sign"
+    if refusal is None and not options.get("beta", 1.0) > 0:
+        refusal = "beta is not positive"
     if refusal is None and logits.shape[2:].numel() >= 2**30:
         refusal = "a map has 2^30 cells or more"
     return refusal
