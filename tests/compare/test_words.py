@@ -56,7 +56,7 @@ def test_defaults():
     request, _, _ = parse()
     assert list(request.heads) == [spec.label for spec in parse_heads(DEFAULT_HEADS)]
     assert len(request.heads) == 6
-    assert (request.seeds, request.budget, request.max_epochs, request.sizes) == (3, 20, None, (0,))
+    assert (request.seeds, request.budget, request.max_epochs, request.sizes) == (3, 45, None, (0,))
     assert request.tune
 
 

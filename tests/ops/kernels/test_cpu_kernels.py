@@ -155,6 +155,7 @@ def extremes() -> dict[str, Tensor]:
         "spike": spike,
         "huge": 1e4 * plain,
         "huge offset": plain + 1e4,
+        "beyond differences": plain + 1e30,
         "tiny": 1e-40 * plain,
         "flat": torch.zeros_like(plain),
     }

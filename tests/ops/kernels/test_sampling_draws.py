@@ -194,7 +194,7 @@ def test_memory_does_not_grow_with_the_number_of_samples():
     command = [sys.executable, "-c", PEAK, *backends, "plain"]
     done = subprocess.run(command, env=environment(), check=True, capture_output=True, text=True)
     *grown, plain = map(float, done.stdout.split())
-    assert max(grown) < 8
+    assert max(grown) < 12  # of which the allocator's own
     assert plain > 60
 
 

@@ -72,8 +72,9 @@ struct Map {
     const T* logits;
     const T* end;
     float beta;
-    PUNCTUM_MEMBER Floats scaled(int64_t i) const { return beta * load_before(logits + i, end); }
-    PUNCTUM_MEMBER Floats below(float peak, int64_t i) const { return beta * load_before(logits + i, end) - peak; }
+    PUNCTUM_MEMBER Floats at(int64_t i) const { return load_before(logits + i, end); }
+    // Not beta z - beta peak: fused, its product is not rounded, and at logits of 1e30 the rounding of the other is huge.
+    PUNCTUM_MEMBER Floats below(float peak, int64_t i) const { return beta * (at(i) - peak); }
 };
 
 // What stands in for a map of nothing but -inf: logits of zero, made when the first such map comes.
@@ -96,7 +97,7 @@ struct Peak {
     bool empty;  // nothing but -inf
 };
 
-// The largest of beta z, and (for what is about it) the cell where it is. NaN does not count here; sums tell it.
+// The largest logit, and (for what is about it) the cell where it is. NaN does not count here; sums tell it.
 template <bool WHERE, class T>
 PUNCTUM_INLINE Peak find_peak(const Map<T>& map, int64_t cells) {
     const float lowest = -__builtin_inff();
@@ -104,12 +105,12 @@ PUNCTUM_INLINE Peak find_peak(const Map<T>& map, int64_t cells) {
     Ints at = lane_numbers() - lane_numbers(), here = lane_numbers();
     int64_t i = 0;
     for (; !WHERE && i + 2 * LANES <= cells; i += 2 * LANES) {
-        Floats a = map.scaled(i), b = map.scaled(i + LANES);
+        Floats a = map.at(i), b = map.at(i + LANES);
         best = choose(a > best, a, best);
         other = choose(b > other, b, other);
     }
     for (; i < cells; i += LANES) {
-        Floats v = first(cells - i, map.scaled(i), lowest);
+        Floats v = first(cells - i, map.at(i), lowest);
         if (WHERE) at = (v > best) ? here + (int32_t)i : at;
         best = choose(v > best, v, best);
     }
@@ -121,7 +122,7 @@ PUNCTUM_INLINE Peak find_peak(const Map<T>& map, int64_t cells) {
     if (peak.value > lowest) return peak;
     peak = {0.0f, 0, true};
     for (int64_t cell = 0; cell < cells; cell += LANES) {
-        Floats v = first(cells - cell, map.scaled(cell), lowest);
+        Floats v = first(cells - cell, map.at(cell), lowest);
         for (int lane = 0; lane < LANES; lane++) peak.empty = peak.empty && v[lane] == v[lane];
     }
     return peak;
