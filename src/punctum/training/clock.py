@@ -125,7 +125,8 @@ class StepClock(Callback):
         self.clock.mark("optimizer")
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.clock.mark("rest")
+        # Before this, its loader was started: with processes that takes longer than a small epoch.
+        self.clock.mark("validation")
         self.clock.pause()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
