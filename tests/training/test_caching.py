@@ -28,7 +28,7 @@ def settings_of(scenes: Path, out: Path, tiny: list[str], *words: str) -> TrainS
 def open_cache(settings: TrainSettings) -> tuple[str, object]:
     data, console = read(settings.data), Console(record=True, width=300, quiet=False, file=None)
     with console.capture() as said:
-        windows = cached_windows(settings, data, inspect(data).sizes, console)
+        windows = cached_windows(settings, data, inspect(data), console)
     return said.get(), windows
 
 
@@ -106,7 +106,7 @@ def test_volumes_are_read_whole(tmp_path: Path) -> None:
     data = read(tmp_path / "train.json")
     settings = TrainSettings("", "", hardware=HardwareSettings(cache="ram"))
     with pytest.raises(ValueError, match="the data are volumes, which are read whole"):
-        cached_windows(settings, data, np.ones((len(data), 3), int), Console(quiet=True))
+        cached_windows(settings, data, inspect(data), Console(quiet=True))
 
 
 def test_the_device_warps_cached_windows_only() -> None:
