@@ -95,6 +95,12 @@ def test_what_does_not_fit_is_refused(
         open_cache(settings_of(scenes, tmp_path / "run", tiny, "--cache", kind))
 
 
+def test_a_folder_without_a_disk_cache_is_said(scenes: Path, tiny: list[str], tmp_path: Path) -> None:
+    said, windows = open_cache(settings_of(scenes, tmp_path / "run", tiny, "--cache_dir", str(tmp_path / "c")))
+    assert "cache_dir is the folder of --cache disk" in said
+    assert windows is None
+
+
 def test_memory_is_known() -> None:
     assert caching._free_memory() > 1e6
 

@@ -115,6 +115,15 @@ def test_marks_add_up_and_a_pause_belongs_to_the_next(monkeypatch: pytest.Monkey
     assert clock.stop() == {"data": 2.0, "forward": 8.0}
 
 
+@pytest.mark.parametrize("values", [(1, 1, 1), (1, 1, 1, 1, 1, 1, 1), (0.004, 0.004, 1), (0, 0), (5, 0)])
+def test_shares_sum_to_a_hundred(values: tuple[float, ...]) -> None:
+    said = clocks.shares_line(dict(zip(PARTS, values, strict=False)))
+    shares = [int(word) for word in said.split() if word.isdigit()]
+    assert sum(shares) == (100 if any(values) else 0)
+    exact = [100 * value / (sum(values) or 1) for value in values]
+    assert all(abs(a - b) < 1 for a, b in zip(shares, exact, strict=True))
+
+
 def test_on_cuda_events_are_read_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a stand-in for CUDA's events: they are queried, and waited for once, at the end of the epoch."""
     waited, now = [], iter(range(1000, 10_000_000, 5))

@@ -103,7 +103,12 @@ def fill_file(
             np.save(file, rows)
             file.write(_FOOTER.pack(_MAGIC, end))
 
-    write_through(path, write)
+    try:
+        write_through(path, write)
+    except OSError as error:
+        if error.filename is None and error.errno is not None:  # A full disk does not say which.
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
     return open_file(path)
 
 
@@ -121,7 +126,10 @@ def open_file(path: Path) -> Windows:
         if magic != _MAGIC:
             raise ValueError(f"{path} is no cache of windows: delete it")
         file.seek(end)
-        rows = np.load(file, allow_pickle=False)
+        try:
+            rows = np.load(file, allow_pickle=False)
+        except (ValueError, EOFError):
+            raise ValueError(f"{path} is damaged: delete it") from None
     return Windows(path, rows)
 
 

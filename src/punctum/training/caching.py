@@ -10,6 +10,7 @@ from punctum.data import Annotations, Inspection, Windows
 from punctum.data.window_fill import fill_file, fill_memory, key_of, open_file, planned_bytes
 from punctum.progress import count
 from punctum.settings import TrainSettings
+from punctum.terminal import print_notes
 
 # What stays free beside a cache: room for the run itself.
 _SHARE = 0.9
@@ -31,6 +32,8 @@ def cached_windows(
         OSError: it cannot be written.
     """
     hardware = settings.hardware
+    if hardware.cache_dir and hardware.cache != "disk":
+        print_notes(["cache_dir is the folder of --cache disk, and without it has no effect"], console)
     if hardware.cache == "none":
         return None
     if data.dims == 1 or data.picture_axes == 3:
