@@ -71,6 +71,17 @@ def test_crops_of_small_decodes_are_crops_of_whole_ones(tmp_path: Path, size: tu
     assert max(sides) > 1
 
 
+@pytest.mark.parametrize("n", [2, 4, 8])
+def test_beyond_a_small_decode_is_black_from_the_images_edge(tmp_path: Path, n: int) -> None:
+    """A white image whose sides are no multiples of n: its last pixels reach beyond it, and sum to its area."""
+    path, size = tmp_path / "a.jpg", (8 * n + 1, 16 * n + n // 2)
+    path.write_bytes(jpeg(np.full((*size, 3), 255, np.uint8)))
+    view = read_view(path, lambda _: 0.99 / (1.5 * n), "range")
+    assert view.to_image[0, 0] == n
+    area = view.pixels[..., 0].astype(float).sum() / 255 * n**2
+    assert area == pytest.approx(size[0] * size[1], rel=0.002)
+
+
 def test_only_the_crops_own_shrinking_decides() -> None:
     for zoom in np.geomspace(0.01, 2, 200):
         n = reduction_for(zoom)
