@@ -13,8 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from smooth import SIZE, blob, misplaced, pictures
 
-from punctum.data import Augmentation, CropSettings, ImageError, KeypointDataset, Windows, crop_matrix, develop, inspect
-from punctum.data import window_fill
+from punctum.data import (
+    Augmentation,
+    CropSettings,
+    ImageError,
+    KeypointDataset,
+    Windows,
+    crop_matrix,
+    develop,
+    inspect,
+    window_fill,
+)
 from punctum.data.images import Intensity
 from punctum.data.window_fill import fill_file, fill_memory, key_of, open_file, planned_bytes
 from punctum.data.windows import window_of_sample

@@ -60,7 +60,7 @@ def seconds_per_step(
     device = device_of(settings.hardware)
     module = TrainingModule(copy.deepcopy(model), settings.optimizer, 1000, data.ids).to(device).train()
     if in_channels_last(settings.hardware, data.picture_axes):
-        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module.to(memory_format=torch.channels_last)
     optimizer = build_optimizer(module, settings.optimizer)
     batches = _endless(build_loader(data, settings, training=True, windows=windows))
     began = time.perf_counter()
