@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from punctum.data import Annotations, Batch, check_images, develop, read
+from punctum.data import Annotations, Batch, develop, inspect, read
 from punctum.data.crop import CropSettings
 from punctum.data.synthetic import write_scenes
 from punctum.settings import HardwareSettings, OptimizerSettings, TrainSettings
@@ -106,15 +106,15 @@ class Network:
 
 def measure(settings: TrainSettings, data: Annotations, rounds: int, steps: int) -> dict[str, Any]:
     """Medians over rounds of the loaders alone, the network alone, and both together."""
-    sizes, device = check_images(data), device_of(settings.hardware)
+    inspected, device = inspect(data), device_of(settings.hardware)
     variants = {
         name: replace(settings, hardware=replace(settings.hardware, **words)) for name, words in LOADERS.items()
     }
-    windows = {name: cached_windows(s, data, sizes, Console(quiet=True)) for name, s in variants.items()}
+    windows = {name: cached_windows(s, data, inspected, Console(quiet=True)) for name, s in variants.items()}
     streams = {
         name: batches_of(build_loader(data, s, training=True, windows=windows[name])) for name, s in variants.items()
     }
-    network = Network(settings, data, sizes)
+    network = Network(settings, data, inspected.sizes)
     ready = develop(next(streams["decode"]).to(device), settings.crop.input_size)
     network.step(ready)
     loaded: dict[str, list[float]] = {name: [] for name in variants}

@@ -247,8 +247,8 @@ def test_instances_without_points_are_left_out_and_counted(scenes: Path, tmp_pat
     (scenes / "empty.json").write_text(json.dumps(content))
     console = training.Console(record=True, width=200, file=(tmp_path / "log").open("w"))
     settings = TrainSettings(str(scenes / "empty.json"), str(tmp_path / "run"))
-    train_data, val_data, sizes = training.load_data(settings, console)
-    assert sizes.tolist() == [[64, 64]] * len(train_data)
+    train_data, val_data, inspected = training.load_data(settings, console)
+    assert inspected.sizes.tolist() == [[64, 64]] * len(train_data)
     assert len(train_data) + len(val_data) == 23
     assert "1 instance" in console.export_text()
     console.file.close()

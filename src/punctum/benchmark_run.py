@@ -20,6 +20,7 @@ from rich.table import Table
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from punctum.data.errors import counted
 from punctum.environment import environment
 from punctum.files import write_text
 from punctum.fuse import batch_norms
@@ -252,7 +253,7 @@ def _print(found: dict[str, Any], console: Console) -> None:
     console.print(
         f"{found['parameters'] / 1e6:.2f} million parameters, {found['gmac']:.2f} GMAC a picture of "
         f"{' x '.join(map(str, found['input_size']))}; {folded} of {norms} batch normalizations folded; "
-        f"{found['device']}, {found['threads']} threads"
+        f"{found['device']}, {counted(found['threads'], 'thread')}"
     )
     table = Table("batch", "network", "ms a picture", "pictures/s", "times as fast", "peak, MiB")
     for batch, rows in found["variants"].items():

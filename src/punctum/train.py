@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch.utils.data import DataLoader
 
-from punctum.data import Annotations, EpochSampler, Windows, draw_images, inspect, read, split
+from punctum.data import Annotations, EpochSampler, Inspection, Windows, draw_images, inspect, read, split
 from punctum.data.augment import flip_notes
 from punctum.data.columns import scans_of
 from punctum.data.places import mean_coords
@@ -81,13 +81,13 @@ def _train(settings: TrainSettings, resume: bool, console: Console) -> TrainResu
     run = Path(settings.out)
     with quiet_libraries():
         L.seed_everything(settings.seed, verbose=False)
-    train_data, val_data, sizes = load_data(settings, console)
+    train_data, val_data, inspected = load_data(settings, console)
     settings = resolve(settings, train_data)
     if train_data.picture_axes == 3:
         size = " x ".join(map(str, settings.crop.input_size))
         console.print(f"volumes: backbone {settings.backbone['name']}, input {size} voxels (depth, height, width)")
-    model = build_model(settings, train_data, sizes, pretrained=not resume)
-    windows = cached_windows(settings, train_data, sizes, console)
+    model = build_model(settings, train_data, inspected.sizes, pretrained=not resume)
+    windows = cached_windows(settings, train_data, inspected, console)
     if settings.budget is not None and not resume:
         settings = with_measured_budget(settings, model, train_data, val_data, console, windows)
     if is_main_process() and not resume:
@@ -129,8 +129,8 @@ def _check_run_folder(run: Path, resume: bool) -> None:
         raise FileExistsError(f"{run} exists and is not empty: {hint}choose another --out")
 
 
-def load_data(settings: TrainSettings, console: Console) -> tuple[Annotations, Annotations, NDArray[np.int64]]:
-    """Training and validation annotations, checked, and the sizes of the training images.
+def load_data(settings: TrainSettings, console: Console) -> tuple[Annotations, Annotations, Inspection]:
+    """Training and validation annotations, checked, and what was found in the training images.
 
     Every image is decoded once here, so that every mistake is found before any training.
     """
@@ -153,7 +153,7 @@ def load_data(settings: TrainSettings, console: Console) -> tuple[Annotations, A
         print_notes(inspection.notes, console)
     if settings.augmentation.flip and train_data.dims > 1:
         print_notes(flip_notes(train_data.schema), console)
-    return train_data, val_data, found["training"].sizes
+    return train_data, val_data, found["training"]
 
 
 def build_model(

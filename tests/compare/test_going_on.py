@@ -17,7 +17,7 @@ from rich.console import Console
 from processes import environment
 from punctum.cli_train import parse_train
 from punctum.compare import run, speed, tuning, worker
-from punctum.compare.cells import Cell, Outcome, run_cells
+from punctum.compare.cells import Cell, Outcome, _placed, run_cells
 from punctum.compare.judge import outcome_value
 from punctum.compare.processes import alone, run_workers
 from punctum.compare.request import Request
@@ -131,6 +131,23 @@ def test_speeds_of_other_settings_are_measured_again(scenes, in_process, tmp_pat
         found, errors = measure_speeds(wanted, tmp_path, 1, Console(quiet=True))
         assert (found["dsnt"].step, errors) == (batch, {})
     assert measured == [4, 8]
+
+
+@pytest.mark.parametrize("cache", ["ram", "disk"])
+def test_speeds_are_measured_from_cached_windows(scenes, tiny, tmp_path, cache):
+    words = [str(scenes / "train.json"), "--out", str(tmp_path / "run"), *tiny, "--cache", cache, "--warp", "device"]
+    assert speed.measured(parse_train(words)[0]).step > 0
+    assert not list(tmp_path.rglob("*.bin"))
+
+
+def test_cells_share_a_disk_cache(tmp_path):
+    cells = {}
+    for given in (None, "given"):
+        hardware = HardwareSettings(cache="disk", cache_dir=given)
+        placed = _placed(Cell("a", TrainSettings("train.json", "", hardware=hardware), "test.json"), tmp_path)
+        assert placed.out == str(tmp_path / "a" / "run")
+        cells[given] = placed.hardware.cache_dir
+    assert cells == {None: str(tmp_path / "cache"), "given": "given"}
 
 
 def test_rates_are_decided_once(tmp_path, monkeypatch):

@@ -30,6 +30,13 @@ def exif(orientation: int, order: str = "<") -> bytes:
     return b"Exif\0\0" + mark + struct.pack(order + "HI", 42, 8) + struct.pack(order + "H", 1) + entry + bytes(4)
 
 
+def behind_the_frame(image: np.ndarray, exif: bytes) -> bytes:
+    """With its Exif data as the last segment before the scan."""
+    data, segment = jpeg(image), b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
+    scan = data.index(b"\xff\xda")
+    return data[:scan] + segment + data[scan:]
+
+
 @pytest.mark.parametrize("n", [2, 4, 8])
 @pytest.mark.parametrize("subsampling", [cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420])
 def test_a_blob_stays_where_it_is(n: int, subsampling: int) -> None:
@@ -64,6 +71,17 @@ def test_crops_of_small_decodes_are_crops_of_whole_ones(tmp_path: Path, size: tu
     assert max(sides) > 1
 
 
+@pytest.mark.parametrize("n", [2, 4, 8])
+def test_beyond_a_small_decode_is_black_from_the_images_edge(tmp_path: Path, n: int) -> None:
+    """A white image whose sides are no multiples of n: its last pixels reach beyond it, and sum to its area."""
+    path, size = tmp_path / "a.jpg", (8 * n + 1, 16 * n + n // 2)
+    path.write_bytes(jpeg(np.full((*size, 3), 255, np.uint8)))
+    view = read_view(path, lambda _: 0.99 / (1.5 * n), "range")
+    assert view.to_image[0, 0] == n
+    area = view.pixels[..., 0].astype(float).sum() / 255 * n**2
+    assert area == pytest.approx(size[0] * size[1], rel=0.002)
+
+
 def test_only_the_crops_own_shrinking_decides() -> None:
     for zoom in np.geomspace(0.01, 2, 200):
         n = reduction_for(zoom)
@@ -75,7 +93,7 @@ def test_only_the_crops_own_shrinking_decides() -> None:
     ("kind", "reducible"),
     [
         ("plain", True), ("gray", True), ("upright", True), ("upright big-endian", True), ("turned", False),
-        ("broken exif", False), ("progressive", True),
+        ("broken exif", False), ("progressive", True), ("turned behind the frame", False), ("filled", True),
     ],
 )  # fmt: skip
 def test_what_may_be_decoded_small(kind: str, reducible: bool) -> None:
@@ -86,10 +104,14 @@ def test_what_may_be_decoded_small(kind: str, reducible: bool) -> None:
         "upright": lambda: jpeg(image, exif(1)),
         "upright big-endian": lambda: jpeg(image, exif(1, ">")),
         "turned": lambda: jpeg(image, exif(6)),
+        "turned behind the frame": lambda: behind_the_frame(image, exif(6)),
+        "filled": lambda: jpeg(image).replace(b"\xff\xc0", b"\xff\xff\xff\xc0", 1),
         "broken exif": lambda: jpeg(image, b"Exif\0\0II\x2a\0\xff\xff\xff\0"),
         "progressive": lambda: cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes(),
     }
-    assert read_header(made[kind]()) == JpegHeader((30, 50), reducible)
+    data = made[kind]()
+    assert read_header(data) == JpegHeader((30, 50), reducible)
+    assert decode_image(data, "a.jpg").shape == ((50, 30, 3) if "turned" in kind else (30, 50, 3))
 
 
 def test_four_colours_and_other_files(tmp_path: Path) -> None:

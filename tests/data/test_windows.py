@@ -13,7 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from smooth import SIZE, blob, misplaced, pictures
 
-from punctum.data import Augmentation, CropSettings, ImageError, KeypointDataset, Windows, crop_matrix, develop
+from punctum.data import (
+    Augmentation,
+    CropSettings,
+    ImageError,
+    KeypointDataset,
+    Windows,
+    crop_matrix,
+    develop,
+    inspect,
+    window_fill,
+)
 from punctum.data.images import Intensity
 from punctum.data.window_fill import fill_file, fill_memory, key_of, open_file, planned_bytes
 from punctum.data.windows import window_of_sample
@@ -126,15 +136,39 @@ def test_files_are_written_whole_and_hold_the_same(tmp_path: Path) -> None:
         for i in range(3):
             assert np.array_equal(found.view(i).pixels, in_memory.view(i).pixels)
     assert isinstance(open_file(path)._maps[0], np.memmap)
-    sizes = np.tile(SIZE, (3, 1))
-    assert windows.nbytes == planned_bytes(annotations, sizes, crop, WIDE)
+    assert windows.nbytes == planned_bytes(annotations, inspect(annotations), crop, WIDE)
     annotations.images[1].write_bytes(b"no image")
     with pytest.raises(ImageError, match=r"1\.png"):
         fill_file(tmp_path / "cache" / "other.bin", annotations, crop, WIDE)
     assert [p.name for p in (tmp_path / "cache").iterdir()] == ["windows.bin"]
+    whole = path.read_bytes()
+    path.write_bytes(whole[1000:])
+    with pytest.raises(ValueError, match=r"windows\.bin is damaged: delete it"):
+        open_file(path)
     path.write_bytes(b"short")
     with pytest.raises(ValueError, match="no cache of windows"):
         open_file(path)
+
+
+def test_a_full_disk_is_said_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(window_fill._File, "put", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*windows\.bin"):
+        fill_file(tmp_path / "windows.bin", pictures(tmp_path, count=1), CropSettings((48, 48)), WIDE)
+    assert not list(tmp_path.glob("*.bin"))
+
+
+@pytest.mark.parametrize(("kind", "scale"), [(np.uint16, 257), (np.float32, 1 / 255)])
+def test_deep_images_are_planned_at_two_bytes(tmp_path: Path, kind: type, scale: float) -> None:
+    annotations, crop = pictures(tmp_path, count=2, suffix=".tiff"), CropSettings((48, 48))
+    for path in annotations.images:
+        cv2.imwrite(str(path), (cv2.imread(str(path)).astype(np.float64) * scale).astype(kind))
+    inspected = inspect(annotations)
+    assert inspected.deep.all()
+    windows = filled(annotations, crop)
+    assert windows.nbytes == planned_bytes(annotations, inspected, crop, WIDE)
 
 
 def test_the_key_changes_with_all_that_matters(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def settings_of(scenes: Path, out: Path, tiny: list[str], *words: str) -> TrainS
 def open_cache(settings: TrainSettings) -> tuple[str, object]:
     data, console = read(settings.data), Console(record=True, width=300, quiet=False, file=None)
     with console.capture() as said:
-        windows = cached_windows(settings, data, inspect(data).sizes, console)
+        windows = cached_windows(settings, data, inspect(data), console)
     return said.get(), windows
 
 
@@ -95,6 +95,12 @@ def test_what_does_not_fit_is_refused(
         open_cache(settings_of(scenes, tmp_path / "run", tiny, "--cache", kind))
 
 
+def test_a_folder_without_a_disk_cache_is_said(scenes: Path, tiny: list[str], tmp_path: Path) -> None:
+    said, windows = open_cache(settings_of(scenes, tmp_path / "run", tiny, "--cache_dir", str(tmp_path / "c")))
+    assert "cache_dir is the folder of --cache disk" in said
+    assert windows is None
+
+
 def test_memory_is_known() -> None:
     assert caching._free_memory() > 1e6
 
@@ -106,7 +112,7 @@ def test_volumes_are_read_whole(tmp_path: Path) -> None:
     data = read(tmp_path / "train.json")
     settings = TrainSettings("", "", hardware=HardwareSettings(cache="ram"))
     with pytest.raises(ValueError, match="the data are volumes, which are read whole"):
-        cached_windows(settings, data, np.ones((len(data), 3), int), Console(quiet=True))
+        cached_windows(settings, data, inspect(data), Console(quiet=True))
 
 
 def test_the_device_warps_cached_windows_only() -> None:

@@ -61,6 +61,11 @@ def seconds(slow: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[
 
         monkeypatch.setattr(object_, name, after)
 
+    class Slowly(DataLoader[Batch]):
+        def __iter__(self):  # As one that starts processes.
+            pass_time()
+            return super().__iter__()
+
     if slow == "forward":
         slowly(module.model.backbone, "forward")
     elif slow == "head":
@@ -69,6 +74,9 @@ def seconds(slow: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[
         slowly(torch.optim.AdamW, "step")
     elif slow == "backward":
         slowly(torch.Tensor, "backward")
+    elif slow == "validation":
+        monkeypatch.setattr(module, "validation_step", lambda *_: None)
+        monkeypatch.setattr(module, "on_validation_epoch_end", lambda: None)
     elif slow == "transfer":
         slowly(Batch, "to")
     callback = StepClock(torch.device("cpu"))
@@ -79,15 +87,16 @@ def seconds(slow: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[
             enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path, num_sanity_val_steps=0,
         )  # fmt: skip
         loader = DataLoader(data, batch_size=2, collate_fn=collate)
-        trainer.fit(module, loader)
+        trainer.fit(module, loader, Slowly(data, collate_fn=collate) if slow == "validation" else None)
     return callback.seconds
 
 
-@pytest.mark.parametrize("slow", ["data", "transfer", "forward", "head", "backward", "optimizer"])
+@pytest.mark.parametrize("slow", ["data", "transfer", "forward", "head", "backward", "optimizer", "validation"])
 def test_what_is_slow_is_found(slow: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     parts = seconds(slow, monkeypatch, tmp_path)
     assert set(parts) <= set(PARTS)
-    assert parts[slow] == (4 if slow == "data" else 2) * SLOW  # Four samples, two steps.
+    # Four samples, two steps, one start of validation's loader.
+    assert parts[slow] == {"data": 4, "validation": 1}.get(slow, 2) * SLOW
     assert sum(parts.values()) == parts[slow]
 
 
@@ -104,6 +113,15 @@ def test_marks_add_up_and_a_pause_belongs_to_the_next(monkeypatch: pytest.Monkey
     clock.resume()
     clock.mark("forward")
     assert clock.stop() == {"data": 2.0, "forward": 8.0}
+
+
+@pytest.mark.parametrize("values", [(1, 1, 1), (1, 1, 1, 1, 1, 1, 1), (0.004, 0.004, 1), (0, 0), (5, 0)])
+def test_shares_sum_to_a_hundred(values: tuple[float, ...]) -> None:
+    said = clocks.shares_line(dict(zip(PARTS, values, strict=False)))
+    shares = [int(word) for word in said.split() if word.isdigit()]
+    assert sum(shares) == (100 if any(values) else 0)
+    exact = [100 * value / (sum(values) or 1) for value in values]
+    assert all(abs(a - b) < 1 for a, b in zip(shares, exact, strict=True))
 
 
 def test_on_cuda_events_are_read_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:

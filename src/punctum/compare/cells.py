@@ -111,11 +111,19 @@ def run_cells(
         OSError: a folder cannot be written.
     """
     folder, console = Path(folder), console or Console(quiet=True)
-    cells = [replace(c, settings=replace(c.settings, out=str(folder / c.name / "run"))) for c in cells]
+    cells = [replace(c, settings=_placed(c, folder)) for c in cells]
     if len({cell.name for cell in cells}) < len(cells):
         raise ValueError("two cells of the grid have the same name")
     with alone(folder):
         return _run_waiting(cells, folder, jobs, console, what)
+
+
+def _placed(cell: Cell, folder: Path) -> TrainSettings:
+    """Settings of a cell in the grid's folder; cells on the same pictures share one disk cache."""
+    hardware = cell.settings.hardware
+    if hardware.cache == "disk" and hardware.cache_dir is None:
+        hardware = replace(hardware, cache_dir=str(folder / "cache"))
+    return replace(cell.settings, out=str(folder / cell.name / "run"), hardware=hardware)
 
 
 def _run_waiting(cells: list[Cell], folder: Path, jobs: int, console: Console, what: str) -> list[Outcome]:

@@ -21,6 +21,7 @@ from punctum.progress import count
 from punctum.settings import TrainSettings
 from punctum.train import build_model
 from punctum.training.budget import seconds_per_step
+from punctum.training.caching import cached_windows
 from punctum.training.hardware import beside_others, own_cores
 
 RESULT, SETTINGS = "speed.json", "settings.json"
@@ -75,11 +76,16 @@ def measured(settings: TrainSettings) -> Speed:
     began = time.perf_counter()
     data = draw_images(read(settings.data, settings.images), PICTURES, seed=0)
     reading, began = time.perf_counter() - began, time.perf_counter()
-    sizes = inspect(data, settings.crop.intensity).sizes
+    inspected = inspect(data, settings.crop.intensity)
+    hardware = beside_others(settings.hardware)
+    if hardware.cache == "disk":  # So few pictures: in memory, and no file is left.
+        hardware = replace(hardware, cache="ram")
+    settings = replace(settings, hardware=hardware)
+    windows = cached_windows(settings, data, inspected, Console(quiet=True))
     picture = (time.perf_counter() - began) / len(set(data.images))
-    settings = replace(settings, hardware=beside_others(settings.hardware))
-    with own_cores(settings.hardware):
-        step, _ = seconds_per_step(settings, build_model(settings, data, sizes, pretrained=False), data)
+    with own_cores(hardware):
+        model = build_model(settings, data, inspected.sizes, pretrained=False)
+        step, _ = seconds_per_step(settings, model, data, windows)
     return Speed(start=reading, step=step, picture=picture)
 
 

@@ -29,6 +29,7 @@ class Inspection:
         outside: (K,) how many of those lie outside their image: trained as not visible.
         notes: the reader's notes and what was found here, one sentence each.
         suspicious: what is wrong with which instance, by its position.
+        deep: (N,) whether the image of each instance has more than 8 bits.
     """
 
     sizes: NDArray[np.int64]
@@ -36,6 +37,7 @@ class Inspection:
     outside: NDArray[np.int64]
     notes: tuple[str, ...]
     suspicious: dict[int, tuple[str, ...]]
+    deep: NDArray[np.bool_]
 
 
 def check_images(annotations: Annotations, intensity: Intensity = "range") -> NDArray[np.int64]:
@@ -88,6 +90,7 @@ def inspect(
         outside=outside.sum(0),
         notes=(*notes, *_dark(facts)),
         suspicious=_suspicious(annotations, outside, overlap),
+        deep=np.array([facts[image].dtype != "uint8" for image in annotations.images], dtype=bool),
     )
 
 

@@ -27,14 +27,17 @@ def read_header(data: bytes) -> JpegHeader | None:
     """The header of a JPEG; None of another file, or one without a frame."""
     if not data.startswith(_START):
         return None
-    upright = True
+    upright, frame = True, None
+    # To the last segment: Exif data may stand behind the frame's header.
     for marker, start, end in _segments(data):
         if marker == 0xE1 and data[start : start + 6] == _EXIF:
             upright = upright and _is_upright(data[start + 6 : end])
         if marker in _FRAMES and end - start >= 6:
-            bits, height, width, components = struct.unpack_from(">BHHB", data, start)
-            return JpegHeader((height, width), upright and bits == 8 and components in (1, 3) and height > 0)
-    return None
+            frame = struct.unpack_from(">BHHB", data, start)
+    if frame is None:
+        return None
+    bits, height, width, components = frame
+    return JpegHeader((height, width), upright and bits == 8 and components in (1, 3) and min(height, width) > 0)
 
 
 def is_cut(data: bytes) -> bool:
@@ -50,6 +53,9 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """(marker, where its content starts, where it ends) of each segment before the scan."""
     position = 2
     while data[position : position + 1] == b"\xff" and data[position + 1 : position + 2] not in (b"", b"\xda"):
+        if data[position + 1] == 0xFF:  # Any number of these may fill the space before a marker.
+            position += 1
+            continue
         end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
         yield data[position + 1], position + 4, end
         position = end

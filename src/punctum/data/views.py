@@ -78,7 +78,15 @@ def read_view(path: Path, zoom_of_size: Callable[[ImageSize], float], intensity:
     image = decode_image(data, path, reduction)
     if header is None or reduction == 1:
         return whole_view(image, intensity)
+    _darken_beyond(image, header.size, reduction)
     return View(image, cells_matrix(reduction).numpy(), header.size, intensity_range(image, intensity))
+
+
+def _darken_beyond(image: Image, size: ImageSize, reduction: int) -> None:
+    """The last row and column may reach beyond the image, where JPEG repeats it: there it is black, as in `warp`."""
+    for edge, length in zip((image[-1], image[:, -1]), size, strict=True):
+        if part := length % reduction:
+            edge[...] = np.rint(edge * (part / reduction))
 
 
 def reduction_for(zoom: float) -> int:

@@ -21,6 +21,7 @@ from punctum.data.annotations import Annotations
 from punctum.data.augment import Augmentation
 from punctum.data.crop import CropSettings
 from punctum.data.images import Image, ImageError, intensity_range, read_image, scale_intensity
+from punctum.data.inspection import Inspection
 from punctum.data.windows import ROW, Windows, window_of_sample
 from punctum.files import write_through
 
@@ -40,19 +41,19 @@ class _Store(Protocol):
 
 
 def planned_bytes(
-    annotations: Annotations, sizes: NDArray[np.int64], crop: CropSettings, augmentation: Augmentation | None
+    annotations: Annotations, inspected: Inspection, crop: CropSettings, augmentation: Augmentation | None
 ) -> int:
-    """Bytes that the windows of 8-bit images take; of deeper images they take twice as many.
+    """Bytes that the windows take: of images of more than 8 bits twice as many.
 
     Args:
         annotations: the samples.
-        sizes: (N, 2), (H, W) of each sample's image.
+        inspected: their images.
         crop, augmentation: as in `window_of_sample`.
     """
     total = 0
-    for box, (height, width) in zip(annotations.boxes, sizes.tolist(), strict=True):
-        low, high, side = window_of_sample(box, (height, width), crop, augmentation)
-        total += 3 * math.prod(-(-(b - a) // side) for a, b in zip(low, high, strict=True))
+    for box, size, deep in zip(annotations.boxes, inspected.sizes.tolist(), inspected.deep.tolist(), strict=True):
+        low, high, side = window_of_sample(box, tuple(size), crop, augmentation)
+        total += 3 * (1 + deep) * math.prod(-(-(b - a) // side) for a, b in zip(low, high, strict=True))
     return total
 
 
@@ -102,7 +103,12 @@ def fill_file(
             np.save(file, rows)
             file.write(_FOOTER.pack(_MAGIC, end))
 
-    write_through(path, write)
+    try:
+        write_through(path, write)
+    except OSError as error:
+        if error.filename is None and error.errno is not None:  # A full disk does not say which.
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
     return open_file(path)
 
 
@@ -120,7 +126,10 @@ def open_file(path: Path) -> Windows:
         if magic != _MAGIC:
             raise ValueError(f"{path} is no cache of windows: delete it")
         file.seek(end)
-        rows = np.load(file, allow_pickle=False)
+        try:
+            rows = np.load(file, allow_pickle=False)
+        except (ValueError, EOFError):
+            raise ValueError(f"{path} is damaged: delete it") from None
     return Windows(path, rows)
 
 

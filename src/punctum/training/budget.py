@@ -16,7 +16,7 @@ from punctum.data import Annotations, Windows, dataset_of, develop
 from punctum.model import KeypointModel
 from punctum.settings import TrainSettings
 from punctum.training.callbacks import duration
-from punctum.training.hardware import autocast_type, device_of, is_single_device, precision_of
+from punctum.training.hardware import autocast_type, device_of, in_channels_last, is_single_device, precision_of
 from punctum.training.loading import build_loader
 from punctum.training.module import TrainingModule
 from punctum.training.optimizer import build_optimizer
@@ -59,6 +59,8 @@ def seconds_per_step(
     """Mean seconds of a training step, loading included, and seconds until the first batch came."""
     device = device_of(settings.hardware)
     module = TrainingModule(copy.deepcopy(model), settings.optimizer, 1000, data.ids).to(device).train()
+    if in_channels_last(settings.hardware, data.picture_axes):
+        module.to(memory_format=torch.channels_last)
     optimizer = build_optimizer(module, settings.optimizer)
     batches = _endless(build_loader(data, settings, training=True, windows=windows))
     began = time.perf_counter()

@@ -4,14 +4,13 @@ import shutil
 import time
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 
-from punctum.data import Annotations, Windows
+from punctum.data import Annotations, Inspection, Windows
 from punctum.data.window_fill import fill_file, fill_memory, key_of, open_file, planned_bytes
 from punctum.progress import count
 from punctum.settings import TrainSettings
+from punctum.terminal import print_notes
 
 # What stays free beside a cache: room for the run itself.
 _SHARE = 0.9
@@ -19,26 +18,28 @@ _STALE_SECONDS = 3600
 
 
 def cached_windows(
-    settings: TrainSettings, data: Annotations, sizes: NDArray[np.int64], console: Console
+    settings: TrainSettings, data: Annotations, inspected: Inspection, console: Console
 ) -> Windows | None:
     """The training images' windows, decoded now or by an earlier run; None without a cache.
 
     Args:
         settings: of the run, its crop resolved.
         data: the training annotations.
-        sizes: (N, 2), (H, W) of each instance's image.
+        inspected: their images.
         console: for what is told, and a bar while the cache fills.
     Raises:
         ValueError: the data are no images, or the cache does not fit.
         OSError: it cannot be written.
     """
     hardware = settings.hardware
+    if hardware.cache_dir and hardware.cache != "disk":
+        print_notes(["cache_dir is the folder of --cache disk, and without it has no effect"], console)
     if hardware.cache == "none":
         return None
     if data.dims == 1 or data.picture_axes == 3:
         kind = "scans" if data.dims == 1 else "volumes"
         raise ValueError(f"hardware.cache keeps images, and the data are {kind}, which are read whole: leave it out")
-    planned = planned_bytes(data, sizes, settings.crop, settings.augmentation)
+    planned = planned_bytes(data, inspected, settings.crop, settings.augmentation)
     if hardware.cache == "ram":
         _check_room(planned, "the memory", _free_memory(), "--cache disk")
         console.print(f"cache: {len(data)} windows, {_gigabytes(planned)} of memory")

@@ -125,7 +125,8 @@ class StepClock(Callback):
         self.clock.mark("optimizer")
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.clock.mark("rest")
+        # Before this, its loader was started: with processes that takes longer than a small epoch.
+        self.clock.mark("validation")
         self.clock.pause()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -144,11 +145,17 @@ class StepClock(Callback):
 
 
 def shares_line(seconds: dict[str, float]) -> str:
-    """What an epoch's seconds were spent on.
+    """What an epoch's seconds were spent on, in whole percentages that sum to 100.
 
     Example:
         >>> shares_line({"data": 1.0, "forward": 3.0, "backward": 6.0})
         'data 10 %, forward 30 %, backward 60 %'
     """
     total = sum(seconds.values()) or 1.0
-    return ", ".join(f"{part} {100 * value / total:.0f} %" for part, value in seconds.items())
+    shares = {part: 100 * value / total for part, value in seconds.items()}
+    whole = {part: int(share) for part, share in shares.items()}
+    # What rounding down has left over goes to those that lost most by it.
+    lost = sorted(shares, key=lambda part: whole[part] - shares[part])
+    for part in lost[: round(sum(shares.values())) - sum(whole.values())]:
+        whole[part] += 1
+    return ", ".join(f"{part} {percent} %" for part, percent in whole.items())
