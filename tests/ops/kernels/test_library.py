@@ -72,6 +72,21 @@ def test_log_near_one(level):
     assert ulps(applied("log_of", values), np.log(values.astype(np.float64))).max() < 1.5
 
 
+def test_exp_of_shares(level):
+    values = np.concatenate([np.linspace(-87, 88, 400_001, dtype=np.float32), [np.nan]]).astype(np.float32)
+    found = applied("exp_share_of", values)
+    assert ulps(found[:-1], np.exp(values[:-1].astype(np.float64))).max() < 1.5
+    assert np.isnan(found[-1])
+    beyond = -np.geomspace(87.01, 3e38, 10_001, dtype=np.float32)
+    assert (applied("exp_share_of", np.concatenate([beyond, [-np.inf]]).astype(np.float32)) == 0).all()
+
+
+def test_log_of_shares(level):
+    values = np.geomspace(1.2e-38, 2, 400_001).astype(np.float32)
+    true = np.log(values.astype(np.float64))
+    assert (np.abs(applied("log_share_of", values) - true) < 1.2e-7 * (1 + np.abs(true))).all()
+
+
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @needs_library
 def test_threads_share_all_of_the_work(threads):

@@ -70,22 +70,24 @@ void draw_axis(const Axis& axis, const float* centres, int64_t n, float mean, fl
     mean = mean < -farthest ? -farthest : mean > farthest ? farthest : mean;
     const float nearest = mean < -edge ? -edge : mean > edge ? edge : mean;
     const float beyond = (nearest - mean) * scale;
-    Floats best = splat(lowest);
+    // The largest is at the cell that is nearest; NaN has none, and any will do.
+    const float place = (nearest + 1.0f) * 0.5f * n;
+    const int64_t cell = place >= n ? n - 1 : place > 0 ? (int64_t)place : 0;
+    const float least = (centres[cell] - nearest) * scale, peak = -0.5f * least * (least + 2.0f * beyond);
+    Floats total = {};
     for (int64_t i = 0; i < n; i += LANES) {
         const Floats offset = (load(centres + i) - nearest) * scale;
-        const Floats term = first(n - i, -0.5f * offset * (offset + 2.0f * beyond), lowest);
-        best = choose(term > best, term, best);
+        const Floats term = first(n - i, -0.5f * offset * (offset + 2.0f * beyond) - peak, lowest);
+        const Floats e = exp_share(term);
+        total += e;
         store(axis.log + i, term);
+        store(axis.value + i, e);
     }
-    float peak = lowest;
-    for (int lane = 0; lane < LANES; lane++) peak = best[lane] > peak ? best[lane] : peak;
-    Floats total = {};
-    for (int64_t i = 0; i < n; i += LANES) total += exp(load(axis.log + i) - peak);
-    const float log_total = (float)__builtin_log(sum(widen(total)));
+    const double all = sum(widen(total));
+    const float log_total = (float)__builtin_log(all), share = (float)(1.0 / all);
     for (int64_t i = 0; i < n; i += LANES) {
-        const Floats log = load(axis.log + i) - peak - log_total;
-        store(axis.log + i, first(n - i, log, 0.0f));
-        store(axis.value + i, first(n - i, exp(log), 0.0f));
+        store(axis.log + i, first(n - i, load(axis.log + i) - log_total, 0.0f));
+        store(axis.value + i, load(axis.value + i) * share);
     }
 }
 
@@ -121,7 +123,7 @@ Divergence jensen_shannon(const Map<T>& map, const Sizes& size, float peak, doub
             const Floats p = load(kept + i) * share;
             const Floats g = load(plane.axes[0].value + i) * g_row.value, b = load(plane.axes[0].log + i) + g_row.log;
             const Floats a = at_least(map.below(peak, row.number * size.x + i) - log_total, LEAST);
-            const Floats log_sum = log_normal(at_least(p + g, TINY));
+            const Floats log_sum = log_share(at_least(p + g, TINY));
             const Floats own = i + LANES <= size.x ? p * (a - log_sum) : first(size.x - i, p * (a - log_sum), 0.0f);
             near_ours += own;
             near_theirs += g * (b - log_sum);
@@ -263,10 +265,10 @@ void backward(const Arguments& a, int64_t begin, int64_t end) {
             const RowOf g_row = SHAPE == NONE ? RowOf{} : row_of(plane, row);
             for (int64_t i = 0; i < size.x; i += LANES) {
                 const int64_t at = row.number * size.x + i;
-                const Floats log_p = map.below(peak, at) - log_total, p = exp(log_p);
+                const Floats log_p = map.below(peak, at) - log_total, p = exp_share(log_p);
                 Floats c = along.at(load(plane.centres.axes[0] + i) - slope.mean[0]), more = {};
                 const Floats g = load(plane.axes[0].value + i) * g_row.value;
-                if (SHAPE == JS) c += 0.5f * up * (at_least(log_p, LEAST) - log_normal(at_least(p + g, TINY)));
+                if (SHAPE == JS) c += 0.5f * up * (at_least(log_p, LEAST) - log_share(at_least(p + g, TINY)));
                 if (SHAPE == KL) c += up * (at_least(log_p, LEAST) - load(plane.axes[0].log + i) - g_row.log);
                 if (SHAPE == KL_FROM_GAUSSIAN) more = up * (p - g);
                 store_before(gradient + at, (const T*)gradient + cells, a.beta * (p * c + more));

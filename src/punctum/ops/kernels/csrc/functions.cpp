@@ -19,3 +19,13 @@ PUNCTUM_KERNEL(log_of) {
     const Arguments& a = *(const Arguments*)args;
     for (int64_t i = 16 * begin; i < 16 * end; i += LANES) store(a.results + i, log(load(a.values + i)));
 }
+
+PUNCTUM_KERNEL(exp_share_of) {
+    const Arguments& a = *(const Arguments*)args;
+    for (int64_t i = 16 * begin; i < 16 * end; i += LANES) store(a.results + i, exp_share(load(a.values + i)));
+}
+
+PUNCTUM_KERNEL(log_share_of) {
+    const Arguments& a = *(const Arguments*)args;
+    for (int64_t i = 16 * begin; i < 16 * end; i += LANES) store(a.results + i, log_share(load(a.values + i)));
+}

@@ -134,6 +134,8 @@ extern "C" void punctum_use_own_threads(int64_t own) { own_threads = own != 0; }
 
 PUNCTUM_EXPORT(exp_of)
 PUNCTUM_EXPORT(log_of)
+PUNCTUM_EXPORT(exp_share_of)
+PUNCTUM_EXPORT(log_share_of)
 PUNCTUM_EXPORT(moments_forward)
 PUNCTUM_EXPORT(moments_backward)
 PUNCTUM_EXPORT(dsnt_forward)

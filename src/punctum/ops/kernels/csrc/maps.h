@@ -115,8 +115,7 @@ PUNCTUM_INLINE Peak find_peak(const Map<T>& map, int64_t cells) {
         best = choose(v > best, v, best);
     }
     best = choose(other > best, other, best);
-    Peak peak{lowest, 0, false};
-    for (int lane = 0; lane < LANES; lane++) peak.value = best[lane] > peak.value ? best[lane] : peak.value;
+    Peak peak{largest(best), 0, false};
     for (int lane = 0; WHERE && lane < LANES; lane++)
         if (best[lane] == peak.value) peak.cell = at[lane];
     if (peak.value > lowest) return peak;
@@ -172,7 +171,7 @@ PUNCTUM_INLINE Sums add_up(const Map<T>& map, const Sizes& size, float peak, con
     for (Row row = {}; row.number < size.rows(); row.next(size)) {
         Floats r0 = {}, r1 = {}, r2 = {};
         auto cells = [&](int64_t i, Floats below) __attribute__((always_inline)) {
-            Floats e = exp(below);
+            Floats e = exp_share(below);
             if (kept) store(kept + row.number * size.padded() + i, e);
             Floats dx = load(xs + i) - ax;
             r0 += e;

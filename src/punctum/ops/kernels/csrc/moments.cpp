@@ -77,7 +77,7 @@ void backward(const Arguments& a, int64_t begin, int64_t end) {
             const RowSlope c = on_row(slope, middle, row);
             for (int64_t i = 0; i < size.x; i += LANES) {
                 const int64_t at = row.number * size.x + i;
-                const Floats p = exp(map.below(peak, at) - log_total);
+                const Floats p = exp_share(map.below(peak, at) - log_total);
                 const Floats dx = load(middle.axes[0] + i) - slope.mean[0];
                 store_before(gradient + at, (const T*)gradient + cells, a.beta * p * c.at(dx));
             }

@@ -84,6 +84,14 @@ PUNCTUM_INLINE Ints lane_numbers() {
 
 PUNCTUM_INLINE Doubles widen(Floats v) { return __builtin_convertvector(v, Doubles); }
 
+PUNCTUM_INLINE float largest(Floats v) {
+    float parts[LANES];
+    __builtin_memcpy(parts, &v, sizeof v);
+    for (int width = LANES / 2; width > 0; width /= 2)
+        for (int i = 0; i < width; i++) parts[i] = parts[i + width] > parts[i] ? parts[i + width] : parts[i];
+    return parts[0];
+}
+
 PUNCTUM_INLINE double sum(Doubles v) {
     double parts[4] = {};
     for (int i = 0; i < LANES; i++) parts[i % 4] += v[i];
@@ -113,6 +121,34 @@ PUNCTUM_INLINE Floats exp(Floats v) {
     // In two steps: 2^n alone may be no normal number.
     Words half = (Words)((Ints)n >> 1);
     return choose(zero, splat(0.0f), value * power_of_two(half) * power_of_two(n - half));
+}
+
+// e^v for v up to 88, as the shares of a softmax are: exactly zero below -87, where e^v is no normal number any more.
+PUNCTUM_INLINE Floats exp_share(Floats v) {
+    const float shift = 12583039.0f;  // 1.5 * 2^23 + 127: the low bits become 2^n's exponent
+    Floats shifted = v * 1.44269504f + shift;
+    Floats power = from_bits(bits(shifted) << 23);
+    Floats whole = shifted - shift;
+    Floats r = v - whole * 0.693359375f + whole * 2.12194440e-4f;
+    Floats q = r * 1.3813144e-3f + 8.3694189e-3f;
+    q = q * r + 4.16684568e-2f;
+    q = q * r + 1.66665148e-1f;
+    q = q * r + 4.99999931e-1f;
+    return choose(v < splat(-87.0f), splat(0.0f), (r * r * q + r + 1.0f) * power);
+}
+
+// log of a positive normal number, off by 1e-7 and a rounding: for a sum over shares, which are at most 1.
+PUNCTUM_INLINE Floats log_share(Floats v) {
+    const uint32_t low = 0x3f3504f3u;  // sqrt(1/2)
+    Words n = (Words)((Ints)(bits(v) - low) >> 23);
+    Floats f = from_bits(bits(v) - (n << 23)) - 1.0f;
+    Floats q = f * -1.02242076e-1f + 1.61411833e-1f;
+    q = q * f + -1.71669074e-1f;
+    q = q * f + 1.99102378e-1f;
+    q = q * f + -2.49805739e-1f;
+    q = q * f + 3.33346910e-1f;
+    Floats small = f * f * (f * q - 0.5f) + f;
+    return __builtin_convertvector((Ints)n, Floats) * 0.693147181f + small;
 }
 
 // log of a positive normal number (or NaN or infinity, which become some finite number), to 1 ulp or so.
