@@ -48,6 +48,38 @@ def unavailable() -> str | None:
     return _loaded()[1]
 
 
+class Operator:
+    """A function as PyTorch's operator `punctum::NAME` for CPU tensors, with what `torch.library.custom_op` has.
+
+    That one imports PyTorch's compiler at the first call: 1.5 seconds and 150 MiB.
+    """
+
+    def __init__(self, name: str, function: Callable[..., Any]) -> None:
+        self.name = f"punctum::{name}"
+        schema = torch.library.infer_schema(function, mutates_args=())
+        torch.library.define(self.name, schema)
+        torch.library.impl(self.name, "cpu", function)
+        self.overload = getattr(torch.ops.punctum, name).default
+
+    def __call__(self, *args: Any) -> Any:
+        return self.overload(*args)
+
+    def register_fake(self, function: Function) -> Function:
+        """What it returns, as shapes and types."""
+        return torch.library.register_fake(self.name, function)
+
+    def register_autograd(
+        self, backward: Callable[..., Any], *, setup_context: Callable[..., Any] | None = None
+    ) -> None:
+        """Its gradient."""
+        torch.library.register_autograd(self.name, backward, setup_context=setup_context)
+
+
+def operator(name: str) -> Callable[[Callable[..., Any]], Operator]:
+    """Make an `Operator` of a function."""
+    return lambda function: Operator(name, function)
+
+
 def call(name: str, args: ctypes.Structure, count: int, grain: int) -> None:
     """Run a kernel (PUNCTUM_EXPORT in library.cpp) over [0, count), on PyTorch's number of threads.
 

@@ -106,7 +106,7 @@ def _only_once(ctx: Any, *ups: Tensor) -> Any:
     raise RuntimeError(ONCE)
 
 
-@torch.library.custom_op("punctum::moments", mutates_args=(), device_types="cpu")
+@library.operator("moments")
 def _moments(logits: Tensor, beta: float, spread: bool) -> tuple[Tensor, Tensor, Tensor]:
     logits, dims = logits.contiguous(), logits.ndim - 2
     mean, saved = _floats(logits, dims), _floats(logits, 2)
@@ -123,7 +123,7 @@ def _(logits: Tensor, beta: float, spread: bool) -> tuple[Tensor, Tensor, Tensor
     return _floats(logits, dims), _floats(logits, *((dims, dims) if spread else (0,))), _floats(logits, 2)
 
 
-@torch.library.custom_op("punctum::moments_backward", mutates_args=(), device_types="cpu")
+@library.operator("moments_backward")
 def _moments_backward(
     logits: Tensor,
     mean: Tensor,
@@ -165,7 +165,7 @@ def _differentiate_moments(ctx: Any, up_mean: Tensor, up_covariance: Tensor, _: 
 _moments.register_autograd(_differentiate_moments, setup_context=_keep_moments)
 
 
-@torch.library.custom_op("punctum::dsnt_terms", mutates_args=(), device_types="cpu")
+@library.operator("dsnt_terms")
 def _dsnt_terms(
     logits: Tensor, target: Tensor, distance: str, regularizer: str, sigma: float, beta: float, units: str
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -205,7 +205,7 @@ def _run_dsnt(
     )
 
 
-@torch.library.custom_op("punctum::dsnt_terms_backward", mutates_args=(), device_types="cpu")
+@library.operator("dsnt_terms_backward")
 def _dsnt_terms_backward(
     logits: Tensor,
     target: Tensor,

@@ -61,7 +61,7 @@ def _empty(logits: Tensor, num_samples: int) -> tuple[Tensor, Tensor]:
     return coords, logits.new_empty(shape, dtype=torch.float32)
 
 
-@torch.library.custom_op("punctum::sample_coords", mutates_args=(), device_types="cpu")
+@library.operator("sample_coords")
 def _draws(
     logits: Tensor, seed: Tensor, num_samples: int, tau: float, basis: str, categorical: str, beta: float
 ) -> tuple[Tensor, Tensor]:
@@ -76,7 +76,7 @@ def _(logits: Tensor, seed: Tensor, num_samples: int, *rest: Any) -> tuple[Tenso
     return _empty(logits, num_samples)
 
 
-@torch.library.custom_op("punctum::sample_coords_backward", mutates_args=(), device_types="cpu")
+@library.operator("sample_coords_backward")
 def _backward(
     logits: Tensor,
     seed: Tensor,
