@@ -182,20 +182,20 @@ def peak(backend, count):
         ops.sample_coords(logits, count, 0.5).sum().backward()
     return int(re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1]) / 1024
 for backend in sys.argv[1:]:
-    few = peak(backend, 1)
+    few = peak(backend, 8)
     print(peak(backend, 60) - few)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_does_not_grow_with_the_number_of_samples():
-    """60 samples of these maps are 30 MiB of noise, and as much of weights."""
+    """52 samples more of these maps are 26 MiB of noise, and as much of weights."""
     backends = [name for name in ("native", "closed") if getattr(kernels, name).unavailable() is None]
     command = [sys.executable, "-c", PEAK, *backends, "plain"]
     done = subprocess.run(command, env=environment(), check=True, capture_output=True, text=True)
     *grown, plain = map(float, done.stdout.split())
-    assert max(grown) < 12  # of which the allocator's own
-    assert plain > 60
+    assert max(grown) < 12
+    assert plain > 40
 
 
 def test_without_a_library_little_noise_is_kept(monkeypatch):
