@@ -194,8 +194,8 @@ def test_memory_does_not_grow_with_the_number_of_samples():
     command = [sys.executable, "-c", PEAK, *backends, "plain"]
     done = subprocess.run(command, env=environment(), check=True, capture_output=True, text=True)
     *grown, plain = map(float, done.stdout.split())
-    assert max(grown) < 12
-    assert plain > 40
+    assert max(grown) < 25  # what an allocator does with blocks of a few MiB comes and goes
+    assert plain > 60
 
 
 def test_without_a_library_little_noise_is_kept(monkeypatch):
