@@ -32,8 +32,8 @@ from punctum import ops
 from results import environment, markdown, read_result, shown, summary, write_result
 
 LOCALISATIONS = ("dsnt", "fully_connected", "argmax", "centre", "oracle")
-# Adam's learning rate, and the part of it for the localisation. As fast as the classifier, the fully connected one runs
-# to the picture's edge and stays there, and DSNT's settles before the classifier can tell it where to.
+# Adam's learning rate, and the part of it for the localisation. As fast as the classifier, the fully connected one
+# runs to the picture's edge and stays there, and DSNT's settles before the classifier can tell it where to.
 RATE, SLOWER = 2e-3, {"fully_connected": 0.1, "dsnt": 0.25}
 
 
