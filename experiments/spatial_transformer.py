@@ -237,7 +237,7 @@ def run_cell(kind: str, where: str, seed: int, scale: Scale, folder: Path, devic
     """Train and judge one model, or read what an earlier call found."""
     path = folder / f"{kind}-{where}-seed{seed}.json"
     sizes = {key: value for key, value in asdict(scale).items() if key not in ("seeds", "trained_on")}
-    settings = {"kind": kind, "trained_on": where, "seed": seed, **sizes}
+    settings = {"kind": kind, "trained_on": where, "seed": seed, "slower": SLOWER.get(kind, 1.0), **sizes}
     if (there := read_result(path)) is not None and there["settings"] == settings:
         return there
     began = time.process_time()

@@ -182,19 +182,21 @@ def peak(backend, count):
         ops.sample_coords(logits, count, 0.5).sum().backward()
     return int(re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1]) / 1024
 for backend in sys.argv[1:]:
-    few = peak(backend, 8)
+    few = peak(backend, 1)
     print(peak(backend, 60) - few)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_does_not_grow_with_the_number_of_samples():
-    """52 samples more of these maps are 26 MiB of noise, and as much of weights."""
+    """60 samples of these maps are 30 MiB of noise, and as much of weights."""
     backends = [name for name in ("native", "closed") if getattr(kernels, name).unavailable() is None]
     command = [sys.executable, "-c", PEAK, *backends, "plain"]
-    done = subprocess.run(command, env=environment(), check=True, capture_output=True, text=True)
+    # glibc keeps or returns freed blocks as it sees fit, 10 MiB now and none then: here it returns them all.
+    returned = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    done = subprocess.run(command, env=environment() | returned, check=True, capture_output=True, text=True)
     *grown, plain = map(float, done.stdout.split())
-    assert max(grown) < 25  # what an allocator does with blocks of a few MiB comes and goes
+    assert max(grown) < 8
     assert plain > 60
 
 
