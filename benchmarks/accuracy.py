@@ -38,6 +38,8 @@ HEADS = {
     "integral+kl": ["--head", "integral", "--head.prior", "kl"],
     "integral+kl:local": ["--head", "integral", "--head.prior", "kl", "--head.decoder", "local"],
     "sampling": ["--head", "sampling", "--head.num_samples", "10"],
+    "sampling:uniform": ["--head", "sampling", "--head.num_samples", "10", "--head.basis", "uniform"],
+    "sampling:gaussian": ["--head", "sampling", "--head.num_samples", "10", "--head.basis", "gaussian"],
     "sampling:crps": ["--head", "sampling", "--head.estimator", "crps"],
     "density": ["--head", "density"],
     "density:local": ["--head", "density", "--head.decoder", "local"],
