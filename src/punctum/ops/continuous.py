@@ -70,6 +70,8 @@ class MixtureFamily:
         if cells > max_components:
             log_mass, order = log_mass.sort(dim=-1, descending=True, stable=True)
             places = places.gather(-2, order[..., None].expand_as(places))
+        # Plane by plane, which is how densities read them.
+        places = places.movedim(-1, 0).contiguous().movedim(0, -1)
         return cls(log_mass, places, coords, spread, usable, size, min(cells, max_components))
 
     def mixture(
@@ -98,7 +100,7 @@ class MixtureFamily:
         ]
         return GaussianMixture(
             torch.cat([weights for _, weights, _, _ in parts], -1),
-            torch.cat([means for _, _, means, _ in parts], -2),
+            torch.cat([means.movedim(-1, 0) for _, _, means, _ in parts], -1).movedim(0, -1),
             torch.stack([spread.expand_as(centre_spread) for *_, spread in parts], -3),
             {name: weights.shape[-1] for name, weights, _, _ in parts},
         )
