@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from punctum.metrics.pooling import between, column_quantiles
+
 # Resamples are worked on in blocks of about this many weights, to bound memory.
 _BLOCK = 4_000_000
 
@@ -63,8 +65,8 @@ def bootstrap_interval(
     values = torch.cat(replicates)
     if len(images) < 2:
         return values.new_full((2, *values.shape[1:]), torch.nan)
-    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=values.dtype, device=values.device)
-    return torch.nanquantile(values, ends, dim=0)
+    ends = [column_quantiles(values.reshape(len(values), -1), q) for q in ((1 - level) / 2, (1 + level) / 2)]
+    return torch.stack(ends).reshape(2, *values.shape[1:])
 
 
 def _draw_counts(n: int, images: int, generator: torch.Generator) -> Tensor:
@@ -151,4 +153,4 @@ def _repeated_quantiles(points: Tensor, counts: Tensor, q: Tensor) -> Tensor:
     low, high = (
         points[torch.searchsorted(upto, index, right=True).clamp_max(len(points) - 1)] for index in (below, above)
     )
-    return torch.where(total > 0, torch.lerp(low, high, place - below), torch.nan)
+    return torch.where(total > 0, between(low, high, place - below), torch.nan)
