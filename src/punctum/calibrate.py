@@ -1,6 +1,7 @@
 """`punctum calibrate`: what a model's predictions promise, found on images that it has not seen."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -90,3 +91,57 @@ def calibrate(
     print_calibration(calibration, console)
     console.print(f"calibration: {path}")
     return calibration
+
+
+def _held_out(run: Path, data: str | Path | None, images: str | Path | None) -> tuple[Annotations, list[str]]:
+    """Annotations that the run has not learned from, and a note where that cannot be told."""
+    if data is None:
+        return parts_of(load_config(run))[1], []
+    annotations = read(data, images)
+    doubt = refuse_trained_on(run, annotations)
+    return annotations, [] if doubt is None else [doubt]
+
+
+def default_normalizer(annotations: Annotations) -> str:
+    """The box where every instance has one, else the picture."""
+    return "bbox" if np.isfinite(annotations.boxes).all() else "image"
+
+
+def collect(
+    predictor: Predictor,
+    annotations: Annotations,
+    lengths: NDArray[np.float64],
+    on_batch: Callable[[int], object] | None = None,
+) -> MapSet:
+    """What a model says of every instance, heatmaps included, beside the truth.
+
+    Args:
+        predictor: of points in pictures.
+        annotations: N instances.
+        lengths: (N,) what distances are measured by, in original pixels.
+        on_batch: called with n when n more instances are done.
+    Returns:
+        All of it in memory: 4 bytes for each cell of each map.
+    """
+    predictions, matrices = [], []
+    for _, prediction, to_image in predictor.heatmaps(annotations):
+        predictions.append(prediction)
+        matrices.append(to_image)
+        if on_batch is not None:
+            on_batch(len(to_image))
+    return MapSet(
+        prediction=joined(predictions),
+        to_image=torch.cat(matrices),
+        keypoints=torch.from_numpy(annotations.keypoints),
+        visible=torch.from_numpy(annotations.labelled),
+        images=torch.from_numpy(image_numbers(annotations.images)),
+        lengths=torch.from_numpy(lengths),
+    )
+
+
+def joined(parts: Sequence[Prediction]) -> Prediction:
+    """Batches, one after the other; what one of them lacks, all lack."""
+    columns = {f.name: [getattr(part, f.name) for part in parts] for f in fields(Prediction)}
+    return Prediction(
+        **{name: None if any(v is None for v in values) else torch.cat(values) for name, values in columns.items()}
+    )
