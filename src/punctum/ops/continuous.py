@@ -70,6 +70,8 @@ class MixtureFamily:
         if cells > max_components:
             log_mass, order = log_mass.sort(dim=-1, descending=True, stable=True)
             places = places.gather(-2, order[..., None].expand_as(places))
+        # Plane by plane, which is how densities read them.
+        places = places.movedim(-1, 0).contiguous().movedim(0, -1)
         return cls(log_mass, places, coords, spread, usable, size, min(cells, max_components))
 
     def mixture(
@@ -106,13 +108,11 @@ class MixtureFamily:
             ("centre", logs[1][..., None], self.centre.unsqueeze(-2), centre_spread),
             ("background", logs[2][..., None], torch.zeros_like(self.centre).unsqueeze(-2), everywhere),
         ]
-        means = torch.cat([means for _, _, means, _ in parts], -2)
-        if offset is not None:
-            moved = (offset.to(cell) * cell_side).unsqueeze(-2)
-            means = torch.cat([means[..., :-1, :] + moved, means[..., -1:, :]], -2)
+        moved = torch.zeros_like(self.centre) if offset is None else offset.to(cell) * cell_side
+        planes = [(m if name == "background" else m + moved.unsqueeze(-2)).movedim(-1, 0) for name, _, m, _ in parts]
         return GaussianMixture(
             torch.cat([weights for _, weights, _, _ in parts], -1),
-            means,
+            torch.cat(planes, -1).movedim(0, -1),
             torch.stack([spread.expand_as(centre_spread) for *_, spread in parts], -3),
             {name: weights.shape[-1] for name, weights, _, _ in parts},
         )
