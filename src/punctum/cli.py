@@ -17,7 +17,9 @@ Command = Callable[[list[str], Console], None]
 
 FLIP_TEST = "average each prediction with that of the mirrored picture"
 COMPILE = "compile the network first: a minute or more, paid back after thousands of pictures"
-DECODE = "which place to say: head, mean, mode, median, oks, oks:SIGMA or pck:DISTANCE (default: as calibrated, else head)"
+DECODE = (
+    "which place to say: head, mean, mode, median, oks, oks:SIGMA or pck:DISTANCE (default: as calibrated, else head)"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -142,7 +144,7 @@ def _evaluate(args: list[str], console: Console) -> None:
 
 def _calibrate(args: list[str], console: Console) -> None:
     parser = _parser("calibrate", "Find out how far to trust a model, on images that it has not learned from.")
-    parser.add_argument("run", help="the run folder that `punctum train` made; calibration.json goes beside its model")
+    parser.add_argument("run", help="the run folder that `punctum train` made")
     parser.add_argument(
         "data", nargs="?", help="annotations (default: the images that the run kept back for validation)"
     )
@@ -157,7 +159,8 @@ def _calibrate(args: list[str], console: Console) -> None:
         help="the score is the probability of an error of at most this, in lengths (default: %(default)s)",
     )
     parser.add_argument(
-        "--normalizer", help="what a length is: bbox, image or pixels (default: bbox where there are boxes, else image)"
+        "--normalizer",
+        help="what a length is: bbox, image or pixels (default: bbox where there are boxes, else image)",
     )
     parser.add_argument("--decode", default="head", help=DECODE)
     parser.add_argument("--flip_test", action="store_true", help=FLIP_TEST)
