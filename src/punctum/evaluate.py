@@ -225,13 +225,15 @@ def trust_figures(
     target, visible = torch.from_numpy(annotations.keypoints), torch.from_numpy(annotations.labelled)
     keypoints = torch.from_numpy(points.keypoints)
     sigmas, areas = sigmas_of(annotations.schema), instance_areas(annotations)
-    errors = distances(keypoints, target, visible)
+    errors, word = distances(keypoints, target, visible), calibration.distance.normalizer
     figures = summarize_trust(
         errors,
         torch.from_numpy(points.score),
         names=annotations.schema.names,
-        lengths=torch.from_numpy(Scales.of(annotations.boxes, points.image_sizes).lengths(calibration.normalizer)),
-        distance=calibration.within,
+        lengths=torch.from_numpy(
+            Scales.of(annotations.boxes, points.image_sizes).lengths(calibration.distance.normalizer)
+        ),
+        distance=calibration.distance.within,
         image_ids=torch.from_numpy(image_numbers(annotations.images)),
         levels=trust.levels,
         regions={kind: _regions(judged.inside[kind], judged.size[kind]) for kind in KINDS},
@@ -245,7 +247,11 @@ def trust_figures(
         seed=seed,
     )
     return {
-        "trust": {"normalizer": calibration.normalizer, "calibration_images": list(calibration.images), **figures}
+        "trust": {
+            "normalizer": calibration.distance.normalizer,
+            "calibration_images": list(calibration.images),
+            **figures,
+        }
     }
 
 
