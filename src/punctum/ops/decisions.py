@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from punctum.ops.coords import as_float
-from punctum.ops.mixture import GaussianMixture, in_parts
+from punctum.ops.mixture import GaussianMixture
+from punctum.ops.mixture_terms import in_parts
 from punctum.ops.modes import ascend, mode, spaced_starts
 
 Rule = Literal["mean", "mode", "median", "oks", "pck"]
