@@ -139,7 +139,7 @@ def test_another_models_calibration_and_a_broken_one_are_refused(run: Path, tmp_
     with pytest.raises(ValueError, match="other keypoints than the model beside it"):
         punctum.load(folder, "cpu")
     path.write_text("{")
-    with pytest.raises(ValueError, match="calibration.json: "):
+    with pytest.raises(ValueError, match=r"calibration\.json: "):
         punctum.load(folder, "cpu")
 
 

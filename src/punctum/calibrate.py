@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from punctum import calibration as calibrating
-from punctum.calibration import LEVELS, Calibration, MapSet, images_to_fit
+from punctum.calibration import KINDS, LEVELS, Calibration, MapSet, images_to_fit
 from punctum.data import Annotations, inspect, read
 from punctum.decision import Decision
 from punctum.evaluate import check_kind_and_names, image_numbers
@@ -108,7 +108,8 @@ def print_calibration(calibration: Calibration, console: Console) -> None:
         highlight=False,
     )
     table = Table("region holds its point", *(f"{100 * level:g} %" for level in calibration.levels))
-    for kind, unit in (("ball", "spreads"), ("ellipse", "deviations"), ("hdr", "of the density")):
+    units = {"ball": "spreads", "ellipse": "deviations", "hdr": "of the density"}
+    for kind, unit in zip(KINDS, units.values(), strict=True):
         bounds = calibration.bounds[kind].median(0).values.tolist()
         table.add_row(f"{kind}: median bound, {unit}", *(f"{bound:.3f}" for bound in bounds))
     console.print(table)

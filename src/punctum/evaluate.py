@@ -230,9 +230,7 @@ def trust_figures(
         errors,
         torch.from_numpy(points.score),
         names=annotations.schema.names,
-        lengths=torch.from_numpy(
-            Scales.of(annotations.boxes, points.image_sizes).lengths(calibration.distance.normalizer)
-        ),
+        lengths=torch.from_numpy(Scales.of(annotations.boxes, points.image_sizes).lengths(word)),
         distance=calibration.distance.within,
         image_ids=torch.from_numpy(image_numbers(annotations.images)),
         levels=trust.levels,
@@ -246,13 +244,7 @@ def trust_figures(
         flags={name: torch.from_numpy(flag) for name, flag in trust.flags.items()},
         seed=seed,
     )
-    return {
-        "trust": {
-            "normalizer": calibration.distance.normalizer,
-            "calibration_images": list(calibration.images),
-            **figures,
-        }
-    }
+    return {"trust": {"normalizer": word, "calibration_images": list(calibration.images), **figures}}
 
 
 def _regions(inside: NDArray[np.float64], size: NDArray[np.float64]) -> Regions:

@@ -144,8 +144,9 @@ def _say_trust(calibration: Calibration | None, predictions: Sequence[ImagePredi
     if calibration is None:
         console.print("score: the head's own, not calibrated (`punctum calibrate`)", highlight=False)
         return
+    distance = calibration.distance
     console.print(
-        f"score: probability of an error of at most {calibration.distance.within:g} lengths ({calibration.distance.normalizer}), from "
+        f"score: probability of an error of at most {distance.within:g} lengths ({distance.normalizer}), from "
         f"{sum(calibration.images)} images",
         highlight=False,
     )

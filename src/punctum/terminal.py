@@ -119,7 +119,8 @@ def print_trust(trust: dict[str, Any], console: Console) -> None:
     hits, close = _number(trust["hits"]["value"], ".1%"), f"{trust['distance']:g} lengths ({trust['normalizer']})"
     console.print(
         f"score: {hits} % of errors within {close}; expected calibration error {_number(ece['value'], '.3f')} (by "
-        f"chance {_number(ece['by_chance'], '.3f')}), Brier {_number(trust['brier']['value'], '.3f')}, rank correlation "
-        f"with closeness {_number(rank['value'], '.3f')}; NLL {_number(trust['nll']['value'], '.2f')} nats a point",
+        f"chance {_number(ece['by_chance'], '.3f')}), Brier {_number(trust['brier']['value'], '.3f')}, rank "
+        f"correlation with closeness {_number(rank['value'], '.3f')}; NLL {_number(trust['nll']['value'], '.2f')} "
+        "nats a point",
         highlight=False,
     )

@@ -1,4 +1,4 @@
-"""The fitted covariance against SciPy's optimum, against the law that errors were drawn from, and where data are few."""
+"""The fitted covariance against SciPy's optimum, against the law that errors were drawn from, and with few data."""
 
 import numpy as np
 import pytest
