@@ -13,12 +13,15 @@ from torch import Tensor
 from punctum.data import Annotations
 from punctum.data.crop import CropSettings, crop_image, crop_matrix, to_image_matrix
 from punctum.data.volumes import as_volume, is_volume, read_picture, read_spacing
+from punctum.decision import Decision
 from punctum.flip_test import mirrored_mean
 from punctum.heads import Prediction
 from punctum.model import KeypointModel
-from punctum.ops import transform_covariance, transform_points
+from punctum.points import Points, Trust
 from punctum.predict_network import Network
 from punctum.predict_reading import KEPT_BYTES, KeptCrops, Sample, read_ahead
+from punctum.reading import Reading, reading_of
+from punctum.scales import Scales
 from punctum.schema import Schema
 
 Picture = str | Path | NDArray[Any]
@@ -37,6 +40,10 @@ class ImagePrediction:
         keypoints: (K, D) float64 as (x, y[, z]).
         score: (K,) in [0, 1].
         covariance: (K, D, D) in pixels squared, or None where the head knows no spread.
+        present: (K,) the probability that the point is in the picture, or None where the head does not say.
+        trust: what the model's calibration promises, or None where there is none.
+        places: the n likeliest places (K, n, D) of each point, NaN where there are fewer, and the probability of
+            each (K, n); None where nobody asked.
     """
 
     image: str
@@ -45,18 +52,9 @@ class ImagePrediction:
     keypoints: NDArray[np.float64]
     score: NDArray[np.float64]
     covariance: NDArray[np.float64] | None
-
-
-@dataclass(frozen=True, eq=False)
-class Points:
-    """N instances as arrays: keypoints (N, K, D), score (N, K), covariance (N, K, D, D) or None, the map from
-    normalized crop coordinates to pixels (N, D + 1, D + 1), and the pictures' sizes (N, D) as (H, W) or (D, H, W)."""
-
-    keypoints: NDArray[np.float64]
-    score: NDArray[np.float64]
-    covariance: NDArray[np.float64] | None
-    to_image: NDArray[np.float64]
-    image_sizes: NDArray[np.int64]
+    present: NDArray[np.float64] | None = None
+    trust: Trust | None = None
+    places: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
 
 
 class Predictor:
@@ -70,6 +68,8 @@ class Predictor:
             time for somewhat smaller errors.
         fuse: predict with `model.fuse()`: the same points to about 1e-5 of the crop, faster.
         compile: predict through `torch.compile`; worth its wait for thousands of pictures.
+        reading: how what the network says becomes points: by another rule, or calibrated; `punctum.load` finds the
+            calibration of a run.
     Raises:
         ValueError: a flip test of keypoints that have no flip pairs.
     Example:
@@ -86,6 +86,7 @@ class Predictor:
         flip_test: bool = False,
         fuse: bool = True,
         compile: bool = False,
+        reading: Reading | None = None,
     ) -> None:
         if flip_test and not model.config.schema.flip_pairs:
             raise ValueError(
@@ -98,6 +99,7 @@ class Predictor:
         # Both halves of a flip test go through the network as one batch, of no more crops than without it.
         self._pictures = max(1, batch_size // 2) if flip_test else batch_size
         self.flip_test = flip_test
+        self.reading = reading or Reading()
         self.crop = CropSettings(input_size=model.config.input_size, **model.config.preprocessing)
         if model.dims == 1:
             raise ValueError("this model finds layers in scans: use punctum.predict_layers.LayerPredictor")
@@ -155,12 +157,16 @@ class Predictor:
         annotations: Annotations,
         on_batch: Callable[[int], object] | None = None,
         kept: KeptCrops | None = None,
+        *,
+        judge: bool = False,
     ) -> Points:
         """Those as arrays, for the metrics; `on_batch(n)` is called when n more instances are done.
 
-        Crops that were `kept` are taken from there, instead of reading their pictures again.
+        Crops that were `kept` are taken from there, instead of reading their pictures again. With `judge` what a
+        calibration promises is held against the labels.
         """
-        return self.points(annotations.images, list(annotations.boxes), on_batch, annotations.spacing, kept)
+        truth = np.where(annotations.labelled[..., None], annotations.keypoints, np.nan) if judge else None
+        return self.points(annotations.images, list(annotations.boxes), on_batch, annotations.spacing, kept, truth)
 
     def keep_crops(self, annotations: Annotations, limit: int = KEPT_BYTES) -> KeptCrops:
         """A place for the crops of pictures that somebody else decodes: give its `add` to `data.inspect`."""
@@ -178,49 +184,44 @@ class Predictor:
         on_batch: Callable[[int], object] | None = None,
         spacing: Sequence[Spacing | None] | NDArray[np.float64] | None = None,
         kept: KeptCrops | None = None,
+        truth: NDArray[np.float64] | None = None,
     ) -> Points:
-        """The same as arrays; `on_batch(n)` is called when n more pictures are done."""
-        parts = []
+        """The same as arrays; `on_batch(n)` is called when n more pictures are done; `truth` (N, K, D), NaN where
+        there is none, judges what a calibration promises."""
+        parts: list[Points] = []
         whole = min(self._pictures, len(images))
         for crops, to_image, sizes in self._batches(images, boxes, spacing, kept):
-            parts.append((*self._forward(crops, to_image, whole), to_image.numpy(), sizes))
+            start = sum(len(part.score) for part in parts)
+            rows = slice(start, start + len(sizes))
+            prediction = self._forward(crops, whole, heatmaps=self.reading.needs_heatmaps)
+            scales = Scales.of(_boxes(boxes[rows], sizes.shape[1]), sizes)
+            known = None if truth is None else torch.from_numpy(truth[rows])
+            parts.append(self.reading.points(prediction, to_image, sizes, scales, known))
             if on_batch is not None:
                 on_batch(len(sizes))
         if not parts:
             dims = len(self.crop.input_size)
             empty, no_map = np.zeros((0, len(self.schema.names), dims)), np.zeros((0, dims + 1, dims + 1))
             return Points(empty, empty[..., 0], None, no_map, np.zeros((0, dims), dtype=np.int64))
-        keypoints, scores, spreads, matrices, image_sizes = map(list, zip(*parts, strict=True))
-        return Points(
-            keypoints=np.concatenate(keypoints),
-            score=np.concatenate(scores),
-            covariance=None if spreads[0] is None else np.concatenate(spreads),
-            to_image=np.concatenate(matrices),
-            image_sizes=np.concatenate(image_sizes),
-        )
+        return Points.join(parts)
 
     def heatmaps(self, annotations: Annotations) -> Iterator[tuple[Tensor, Prediction, Tensor]]:
-        """What the model sees and what it makes of it, batch by batch, heatmaps included; without a flip test.
+        """What the model sees and what it makes of it, batch by batch, heatmaps included.
 
         Yields:
             Crops (B, C, *input_size) in [0, 1], their prediction, and the maps (B, D + 1, D + 1) from normalized crop
             coordinates to pixels; all on the CPU. One batch is held at a time.
         """
         for crops, to_image, _ in self._batches(annotations.images, list(annotations.boxes), annotations.spacing):
-            yield crops, self.network(crops, heatmaps=True, size=self.batch_size), to_image
+            yield crops, self._forward(crops, self._pictures, heatmaps=True), to_image
 
-    def _forward(self, crops: Tensor, to_image: Tensor, size: int) -> tuple[Any, Any, Any]:
-        """Keypoints, scores and covariances in pixels; `size` is that of a whole batch."""
-        if self.flip_test:
-            both = self.network(crops, mirrored=True, size=2 * size)
-            halves = both.map(lambda t: t[: len(crops)]), both.map(lambda t: t[len(crops) :])
-            prediction = mirrored_mean(*halves, self.schema.flip_order)
-        else:
-            prediction = self.network(crops, size=size)
-        keypoints = transform_points(prediction.coords, to_image)
-        spread = prediction.covariance
-        covariance = None if spread is None else transform_covariance(spread, to_image).numpy()
-        return keypoints.numpy(), prediction.score.numpy(), covariance
+    def _forward(self, crops: Tensor, size: int, *, heatmaps: bool = False) -> Prediction:
+        """What is said of a batch, on the CPU; `size` is that of a whole batch."""
+        if not self.flip_test:
+            return self.network(crops, size=size, heatmaps=heatmaps)
+        both = self.network(crops, mirrored=True, size=2 * size, heatmaps=heatmaps)
+        halves = both.map(lambda t: t[: len(crops)]), both.map(lambda t: t[len(crops) :])
+        return mirrored_mean(*halves, self.schema.flip_order)
 
     def _batches(
         self,
@@ -281,13 +282,23 @@ class Predictor:
         return image
 
 
-def load(run: str | Path, device: str | torch.device | None = None, *, flip_test: bool = False) -> Predictor:
-    """Load a trained model from a run folder (or its `model` folder), ready to predict.
+def load(
+    run: str | Path,
+    device: str | torch.device | None = None,
+    *,
+    flip_test: bool = False,
+    decode: str | None = None,
+    places: int = 0,
+) -> Predictor:
+    """Load a trained model from a run folder (or its `model` folder), ready to predict, with its calibration if any.
 
     Args:
         run: what `punctum train --out` made.
         device: where to compute; None: the GPU where there is one.
         flip_test: average each prediction with that of the mirrored picture.
+        decode: which place of the density to say, as `punctum predict --decode` has it; None: as calibrated, else
+            what the head reads off. With another rule than the calibration's there are no regions.
+        places: how many likely places of each point to tell.
     Raises:
         FileNotFoundError: there is no model in the folder.
         ValueError: the model's files are broken, or a flip test of keypoints without flip pairs.
@@ -295,7 +306,10 @@ def load(run: str | Path, device: str | torch.device | None = None, *, flip_test
         >>> predictor = load("runs/first")  # doctest: +SKIP
         >>> predictor.predict(["a.jpg", "b.png"])[0].keypoints  # doctest: +SKIP
     """
-    return Predictor(load_model(run), device, flip_test=flip_test)
+    model = load_model(run)
+    decision = None if decode is None else Decision.parse(decode)
+    reading, _ = reading_of(model, model_folder(run), decision, flip_test=flip_test, places=places)
+    return Predictor(model, device, flip_test=flip_test, reading=reading)
 
 
 def load_model(run: str | Path) -> KeypointModel:
@@ -305,8 +319,13 @@ def load_model(run: str | Path) -> KeypointModel:
         FileNotFoundError: there is no model in the folder.
         ValueError: the model's files are broken.
     """
+    return KeypointModel.load(model_folder(run))
+
+
+def model_folder(run: str | Path) -> Path:
+    """Where a run's model is: its `model` folder, or the folder itself."""
     folder = Path(run)
-    return KeypointModel.load(folder / "model" if (folder / "model").is_dir() else folder)
+    return folder / "model" if (folder / "model").is_dir() else folder
 
 
 def check_kind(model: KeypointModel, annotations: Annotations) -> None:
@@ -360,6 +379,14 @@ def _as_predictions(
             keypoints=points.keypoints[i],
             score=points.score[i],
             covariance=None if points.covariance is None else points.covariance[i],
+            present=None if points.present is None else points.present[i],
+            trust=None if points.trust is None else points.trust.rows(i),
+            places=None if points.places is None or points.mass is None else (points.places[i], points.mass[i]),
         )
         for i in range(len(points.keypoints))
     ]
+
+
+def _boxes(boxes: Sequence[Box | NDArray[np.float64] | None], dims: int) -> NDArray[np.float64]:
+    """(B, 2 D), NaN where there is no box."""
+    return np.array([[np.nan] * (2 * dims) if box is None else list(box) for box in boxes], dtype=np.float64)
