@@ -104,7 +104,7 @@ def test_a_component_without_weight_changes_nothing():
     mixture = random_mixture(2, 2, 3, 2, seed=0)
     more = GaussianMixture(
         torch.cat([mixture.log_weights, torch.full((2, 2, 1), -torch.inf)], -1),
-        torch.cat([mixture.means, torch.full((2, 2, 1, 2), 77.0)], 2),
+        torch.cat([mixture.means, torch.full((2, 2, 1, 2), 77.0).double()], 2),
         mixture.covariances,
         {"cells": 3, "background": 2},
     )
