@@ -9,7 +9,7 @@ whose score is at most a bound; the bound makes the promise.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -20,6 +20,8 @@ from punctum.ops.highest_density import HighestDensity
 from punctum.ops.mixture import GaussianMixture
 
 KINDS = ("ball", "ellipse", "hdr")
+
+_WIDER = 2.5  # times the deviations of the density, for what lies outside of its draws
 
 DRAWS = 512
 """Draws of each density, by which levels and areas are found."""
@@ -70,11 +72,25 @@ class Regions:
         dims = self.keypoints.shape[-1]
         unit = math.pi ** (dims / 2) / math.gamma(dims / 2 + 1)
         if kind == "hdr":
-            return self.highest.volume(bound)
+            return self._densest(bound)
         bound = bound.to(self.keypoints)
         if kind == "ball":
             return unit * (bound * self.radius) ** dims
         return unit * bound**dims * torch.linalg.det(self.covariance).clamp_min(0).sqrt()
+
+    def _densest(self, bound: Tensor) -> Tensor:
+        """Volumes of highest-density regions; of those that reach beyond all draws, by draws that reach farther.
+
+        integral of [p(y) >= t] dy = E [p(Y) >= t] / q(Y),     Y drawn from q, the density made wider
+        """
+        volume = self.highest.volume(bound)
+        if not bool(volume.isinf().any()):
+            return volume
+        wide = replace(self.mixture, covariances=self.mixture.covariances * _WIDER**2)
+        draws = wide.draw(DRAWS)
+        inside = self.mixture.log_prob(draws) >= self.highest.threshold(bound)[..., None]
+        outer = torch.where(inside, (-wide.log_prob(draws)).exp(), 0.0).mean(-1)
+        return torch.where(volume.isinf(), outer, volume)
 
     @property
     def radius(self) -> Tensor:
