@@ -180,7 +180,7 @@ def _judged(found: Calibrated, truth: Tensor) -> Judged:
         "level": found.regions.highest.level(truth),
         "log_prob": mixture.log_prob(safe),
         "crps": crps(mixture, safe),
-        "energy": energy_score(mixture.draw(ENERGY_DRAWS), safe),
+        "energy": energy_score(mixture.draw(ENERGY_DRAWS), safe, fair=False),
     }
     return Judged(
         inside={kind: _array(found.inside(kind, truth)) for kind in KINDS},

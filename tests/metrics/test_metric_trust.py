@@ -54,7 +54,6 @@ def simulated(images: int = 60, k: int = 3, seed: int = 0, believed: float = 1.0
         "names": [f"point {i}" for i in range(k)],
         "lengths": lengths,
         "distance": distance,
-        "normalizer": "bbox",
         "image_ids": torch.arange(images),
         "levels": LEVELS,
         "regions": {"ball": balls, "hdr": highest},
@@ -115,7 +114,7 @@ def test_every_number_is_that_of_its_function():
         check(row, slice(k, k + 1), 1)
     low, high = mean_interval([masked["crps"]], given["image_ids"], n=100)[:, 0].tolist()
     assert summary["crps_px"]["interval_95"] == pytest.approx([low, high])
-    assert (summary["n_images"], summary["distance"], summary["normalizer"]) == (40, 0.06, "bbox")
+    assert (summary["n_images"], summary["distance"]) == (40, 0.06)
     assert summary["intervals"] == {
         "method": "percentile bootstrap over images",
         "n": 100,
@@ -178,7 +177,7 @@ def test_what_is_no_number_is_none_and_what_is_not_given_is_missing():
     assert summary["nll"] == {"value": None, "interval_95": None, "impossible": 1}
     empty = summary["per_keypoint"][1]
     assert (empty["n"], empty["brier"]["value"], empty["pit"]["ks"]) == (0, None, None)
-    few = ("errors", "score", "names", "lengths", "distance", "normalizer", "image_ids", "n_resamples")
+    few = ("errors", "score", "names", "lengths", "distance", "image_ids", "n_resamples")
     bare = summarize_trust(**{key: given[key] for key in few})
     assert not bare.keys() & {"regions", "joint", "nll", "pit", "pit_histogram", "crps_px", "flags"}
     assert list(bare["correlation"]) == ["error"]

@@ -33,7 +33,6 @@ def summarize_trust(
     names: Sequence[str],
     lengths: Tensor,
     distance: float,
-    normalizer: str,
     image_ids: Tensor,
     levels: Sequence[float] = NOMINAL,
     regions: Mapping[str, Outcomes] | None = None,
@@ -56,7 +55,6 @@ def summarize_trust(
         lengths: (N,) in pixels, those that the score is about; NaN leaves the instance out of what is measured in
             lengths.
         distance: what a hit is, in lengths.
-        normalizer: what those lengths are; the output says it.
         image_ids: (N,) integers: instances with the same number stand in one image.
         levels: L nominal levels of the regions.
         regions: by kind (ball, ellipse, hdr).
@@ -78,8 +76,7 @@ def summarize_trust(
     Example:
         >>> errors, score = torch.tensor([[1.0], [4.0], [2.0]]), torch.tensor([[0.9], [0.2], [0.7]])
         >>> summary = summarize_trust(
-        ...     errors, score, names=["tip"], lengths=torch.ones(3), distance=3.0, normalizer="pixels",
-        ...     image_ids=torch.arange(3),
+        ...     errors, score, names=["tip"], lengths=torch.ones(3), distance=3.0, image_ids=torch.arange(3)
         ... )
         >>> round(summary["brier"]["value"], 4), summary["correlation"]["error"]["spearman"]["value"], summary["n"]
         (0.0467, 1.0, 3)
@@ -110,7 +107,6 @@ def summarize_trust(
             "n_per_keypoint": each[0].resampling["n"],
         },
         "distance": distance,
-        "normalizer": normalizer,
         "levels": list(points.levels),
         **_figures(points),
         **({"joint": whole} if whole else {}),
