@@ -56,8 +56,7 @@ class Density:
         temperature, bandwidth, centre_weight, spread_scale, spread_floor, background: (K,) each.
         shape: (K, D, D), the covariance in heatmap pixels squared, of mean variance one, that h^2 and b scale.
     Example:
-        >>> one = torch.ones(3)
-        >>> density = Density(one, one, one / 2, one, one, one / 100, torch.eye(2).expand(3, 2, 2))
+        >>> density = Density.default(keypoints=3, dims=2)
         >>> prediction = Prediction(torch.zeros(1, 3, 2), torch.ones(1, 3), heatmap=torch.rand(1, 3, 8, 8))
         >>> density.mixture(prediction).groups
         {'cells': 64, 'centre': 1, 'background': 1}
