@@ -198,7 +198,7 @@ def _judged(found: Calibrated, truth: Tensor) -> Judged:
         "level": found.regions.score("hdr", truth),
         "log_prob": mixture.log_prob(safe),
         "crps": crps(mixture, safe),
-        "energy": energy_score(mixture.draw(ENERGY_DRAWS), safe),
+        "energy": energy_score(mixture.draw(ENERGY_DRAWS), safe, fair=False),
     }
     return Judged(
         inside={kind: _inside(found, kind, truth) for kind in KINDS},
