@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-# A covariance whose narrowest direction is this much narrower than its widest (in variance) is taken for singular.
-_SINGULAR = 1e-12
+# Narrowest variance over widest below which a covariance is taken for singular, and difference of its halves above
+# which it is not symmetric: more than what rounding to float32 leaves.
+_SINGULAR, _ASKEW = 1e-7, 1e-4
 _REMEDY = (
     "no measurement is without error, so none can be weighed as one; add the variance that labels have, "
     "such as 0.1 pixels squared on the diagonal"
@@ -42,7 +43,7 @@ def measured(points: Floats, covariances: Floats, axes: Sequence[str]) -> NDArra
     spreads = covariances[counts]
     largest = np.max(np.abs(spreads), axis=(-1, -2), initial=0.0)
     askew = np.max(np.abs(spreads - spreads.swapaxes(-1, -2)), axis=(-1, -2), initial=0.0)
-    _refuse(askew > 1e-6 * largest, "is not symmetric", counts, covariances, axes)
+    _refuse(askew > _ASKEW * largest, "is not symmetric", counts, covariances, axes)
     variances = np.linalg.eigvalsh(spreads)
     singular = variances[:, 0] <= _SINGULAR * np.abs(variances[:, -1])
     _refuse(singular, f"is not positive definite: {_REMEDY}", counts, covariances, axes)
