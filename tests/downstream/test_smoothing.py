@@ -184,22 +184,22 @@ def test_acceleration_is_where_scipy_finds_the_highest_likelihood() -> None:
 def test_acceleration_is_recovered_and_regions_hold_what_they_promise() -> None:
     """Irregular frames, a tenth of them missing, covariances of all shapes; nothing is told but those."""
     rng = np.random.default_rng(0)
-    times = rng.uniform(0.02, 0.05, size=200).cumsum()
+    times = rng.uniform(0.02, 0.05, size=120).cumsum()
     places, velocities = moving(rng, times, 40, 2, 3000.0)
-    spread = covariances(rng, 200, 40, 2)
+    spread = covariances(rng, 120, 40, 2)
     y = noisy(rng, places, spread)
-    y[rng.random((200, 40)) < 0.1] = np.nan
+    y[rng.random((120, 40)) < 0.1] = np.nan
     found = smooth(y, spread, times=times)
     ratio = np.log10(found.acceleration / 3000)
-    assert abs(ratio.mean()) < 0.03
-    assert ratio.std() < 0.15
+    assert abs(ratio.mean()) < 0.05
+    assert ratio.std() < 0.2
     limit = stats.chi2.ppf(0.95, 2)
     for error, covariance in (
         (found.keypoints - places, found.covariance),
         (found.velocity - velocities, found.velocity_covariance),
     ):
-        # Neighbouring frames err alike: 8000 of them are worth about 1500.
-        assert (lengths(error, covariance) < limit).mean() == pytest.approx(0.95, abs=0.012)
+        # Neighbouring frames err alike: 4800 of them are worth about 900.
+        assert (lengths(error, covariance) < limit).mean() == pytest.approx(0.95, abs=0.015)
     assert np.nanmean(found.chi2) == pytest.approx(2, abs=0.05)
     seen = ~np.isnan(y[..., 0])
     raw, smoothed = (np.square(p - places)[seen].sum(-1).mean() for p in (y, found.keypoints))
@@ -208,10 +208,10 @@ def test_acceleration_is_recovered_and_regions_hold_what_they_promise() -> None:
 
 def test_weighted_beats_unweighted() -> None:
     """Every third frame ten times less exact: to know which is worth a third of the error."""
-    rng, times = np.random.default_rng(1), np.arange(300) / 30
-    places, _ = moving(rng, times, 10, 2, 2000.0)
-    sigma = np.where(np.arange(300) % 3 == 0, 5.0, 0.5)
-    spread = np.broadcast_to(sigma[:, None, None, None] ** 2 * np.eye(2), (300, 10, 2, 2))
+    rng, times = np.random.default_rng(1), np.arange(120) / 30
+    places, _ = moving(rng, times, 20, 2, 2000.0)
+    sigma = np.where(np.arange(120) % 3 == 0, 5.0, 0.5)
+    spread = np.broadcast_to(sigma[:, None, None, None] ** 2 * np.eye(2), (120, 20, 2, 2))
     y = noisy(rng, places, spread)
     alike = np.broadcast_to((sigma**2).mean() * np.eye(2), spread.shape)
     weighted, plain = (
@@ -260,18 +260,19 @@ def test_time_runs_both_ways_and_its_unit_does_not_matter() -> None:
 
 def test_gate_drops_what_is_wrong_and_counts_it() -> None:
     """A tenth of the frames anywhere in the picture, the first ones too; nothing else is lost for it."""
-    rng, times = np.random.default_rng(5), np.arange(80) / 30
+    rng, times = np.random.default_rng(5), np.arange(60) / 30
     places, _ = moving(rng, times, 6, 2, 2000.0)
-    spread = covariances(rng, 80, 6, 2)
+    spread = covariances(rng, 60, 6, 2)
     y = noisy(rng, places, spread)
-    wrong = rng.random((80, 6)) < 0.1
+    wrong = rng.random((60, 6)) < 0.1
     wrong[:2, :3] = True
     y[wrong] += rng.choice([-1, 1], size=(wrong.sum(), 2)) * rng.uniform(20, 200, size=(wrong.sum(), 2))
     found = smooth(y, spread, fps=30, gate=1e-4)
     assert found.dropped[wrong].mean() > 0.97
     assert found.dropped[~wrong].mean() < 0.005
     np.testing.assert_array_equal(found.dropped, ~found.used)
-    assert abs(np.log10(found.acceleration / 2000).mean()) < 0.15
+    told = smooth(np.where(wrong[..., None], np.nan, y), spread, fps=30)
+    np.testing.assert_allclose(np.log10(found.acceleration / told.acceleration), 0, atol=0.1)
     inside = lengths(found.keypoints - places, found.covariance) < stats.chi2.ppf(0.95, 2)
     assert inside[:, 3:].mean() == pytest.approx(0.95, abs=0.04)
     clean = noisy(rng, places, spread)
@@ -317,7 +318,7 @@ def test_straight_lines_are_ordinary_least_squares() -> None:
 def test_a_long_track_stays_positive() -> None:
     """Where nearly nothing changes, and where nearly everything does."""
     rng = np.random.default_rng(0)
-    y, spread = rng.normal(size=(500, 2, 2)), np.broadcast_to(np.diag([1e-4, 1e2]), (500, 2, 2, 2))
+    y, spread = rng.normal(size=(400, 2, 2)), np.broadcast_to(np.diag([1e-4, 1e2]), (400, 2, 2, 2))
     for power in (0.0, 1e-12, 1e12):
         found = smooth(y, spread, fps=1000, acceleration=power)
         assert (np.linalg.eigvalsh(found.covariance) > 0).all()
