@@ -1,5 +1,7 @@
 """Every rule's answer is the best there is, as Monte Carlo, SciPy's optimizer and brute force see it."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from scipy import optimize, stats
 
 from ops.mixtures import grid, random_mixture, some, two_gaussians
 from punctum import ops
+from punctum.ops.decisions import Rule
 
 DIMENSIONS = pytest.mark.parametrize("dims", [1, 2, 3])
 
@@ -160,7 +163,7 @@ def test_each_rule_is_best_by_its_own_measure() -> None:
         {"wide": 1, "narrow": 1},
     )
     asked = {"oks": {"length": 2.0}, "pck": {"radius": 3.0}}
-    answers = {rule: ops.decode(mixture, rule, **asked.get(rule, {})) for rule in ops.decisions.get_args(ops.Rule)}
+    answers = {rule: ops.decode(mixture, rule, **asked.get(rule, {})) for rule in get_args(Rule)}
     draws = mixture.draw(4096)
     values = {
         "mean": lambda x: -(draws - x.unsqueeze(2)).square().sum(-1).mean(),
