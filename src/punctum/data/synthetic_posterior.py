@@ -132,7 +132,8 @@ def posterior_of(scenes: Sequence[PosteriorScene]) -> GaussianMixture:
     Example:
         >>> scene = make_posterior_scene(0, "visible")
         >>> truth = posterior_of([scene])
-        >>> truth.log_prob(torch.tensor(scene.means)[None]).exp() * 2 * torch.pi * (96 / 48) ** 2
+        >>> density = truth.log_prob(torch.tensor(scene.means)[None]).exp()
+        >>> (2 * torch.pi * (96 / 48) ** 2 * density).round(decimals=6)
         tensor([[1.]], dtype=torch.float64)
     """
     return _mixture(*_padded(scenes))
