@@ -81,16 +81,24 @@ class MixtureFamily:
         spread_scale: Parameter = 1.0,
         spread_floor: Parameter = 0.25,
         background: Parameter = 1e-3,
+        shape: Tensor | None = None,
     ) -> GaussianMixture:
-        """The mixture of these parameters, as in `heatmap_mixture`; differentiable in all of them."""
+        """The mixture of these parameters, as in `heatmap_mixture`; differentiable in all of them.
+
+        `shape` (K, D, D) is what stands for the unit matrix in h^2 and b, in heatmap pixels: where labels scatter
+        further one way than another.
+        """
         values = (temperature, bandwidth, centre_weight, spread_scale, spread_floor, background)
         t, h, w, a, b, e = (torch.as_tensor(v, dtype=self.centre.dtype, device=self.centre.device) for v in values)
         _check_parameters(t, h, w, a, b, e)
         cell = basis_covariance(self.size, "gaussian").to(self.centre)
+        if shape is not None:
+            side = cell.diagonal().sqrt()
+            cell = side[:, None] * shape.to(cell) * side
         has_cells = self._has_cells()
         logs = _shares(w, e, has_cells, self.has_centre)
         centre_spread = a[..., None, None] * self.covariance + b[..., None, None] * cell
-        everywhere = torch.eye(cell.shape[-1], dtype=cell.dtype, device=cell.device).expand_as(centre_spread)
+        everywhere = torch.eye(len(self.size), dtype=cell.dtype, device=cell.device).expand_as(centre_spread)
         parts = [
             *self._cells(t, h[..., None, None].square() * cell, logs[0]),
             ("centre", logs[1][..., None], self.centre.unsqueeze(-2), centre_spread),
