@@ -60,6 +60,7 @@ class Density:
     spread_floor: Tensor
     background: Tensor
     shape: Tensor
+    offset: Tensor
 
     def mixture(self, prediction: Prediction) -> GaussianMixture:
         """The density of each point, in normalized coordinates."""
@@ -67,7 +68,7 @@ class Density:
         return _family(prediction).mixture(**parameters)
 
     @classmethod
-    def fit(cls, maps: MapSet, floor: Tensor) -> "Density":
+    def fit(cls, maps: MapSet, floor: Tensor, with_offset: bool=True) -> "Density":
         """The likeliest parameters of each keypoint, drawn towards those of all.
 
         Args:
@@ -84,10 +85,11 @@ class Density:
         truth = torch.where(maps.visible[..., None], truth, 0.0)
 
         def losses(t: Tensor) -> Tensor:
-            return -family.mixture(**_bounded(t), shape=shape).log_prob(truth)[maps.visible]
+            return -family.mixture(**_bounded(t[:,:6]), shape=shape, offset=t[:,6:] if with_offset else None).log_prob(truth)[maps.visible]
 
-        start = floor.new_tensor([*(math.log(value) for value in _START.values()), 0.0])
-        return cls(**_bounded(pooled_then_own(losses, start, maps.visible.shape[1])), shape=shape)
+        start = floor.new_tensor([*(math.log(value) for value in _START.values()), 0.0] + [0.0]*floor.shape[-1])
+        t=pooled_then_own(losses, start, maps.visible.shape[1])
+        return cls(**_bounded(t[:,:6]), shape=shape,offset=t[:,6:])
 
 
 def _family(prediction: Prediction) -> MixtureFamily:
@@ -103,4 +105,4 @@ def _bounded(t: Tensor) -> dict[str, Tensor]:
         name: value.clamp(math.log(low), math.log(high)).exp()
         for (name, (low, high)), value in zip(RANGES.items(), t.unbind(-1), strict=False)
     }
-    return {**values, "centre_weight": torch.sigmoid(t[:, -1]) * (1 - values["background"])}
+    return {**values, "centre_weight": torch.sigmoid(t[:, 5]) * (1 - values["background"])}
