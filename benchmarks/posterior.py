@@ -4,9 +4,9 @@
 
 Trains every head on scenes of `punctum.data.synthetic_posterior` through the command line, one thread a run, and
 measures on scenes that training did not see how far its densities are from the true ones: KL(truth || predicted) in
-nats per point, by kind of scene. A prediction becomes a density by `ops.heatmap_mixture`, with its default parameters,
-and as `punctum.calibration` fits them to the labels of further scenes. Beside them: the Gaussian that is nearest to the
-truth, a uniform density, and the very map that head density is trained towards. Interrupted, it goes on where it was.
+nats per point, by kind of scene. A prediction becomes a density by `ops.heatmap_mixture`, with its default
+parameters, and as `punctum.calibration` fits them to the labels of further scenes. Beside them: the Gaussian nearest
+to the truth, a uniform density, and the very map that head density is trained towards. Interrupted, it goes on.
 
 Writes OUT/posterior.json, and OUT/examples.npz, from which docs/draw_posterior.py draws the figure.
 """
@@ -114,7 +114,7 @@ def main() -> None:
     }
     write_text(given.out / "posterior.json", json.dumps(report, indent=1) + "\n")
     write_through(given.out / "examples.npz", lambda path: np.savez_compressed(path, **examples))
-    print(table(report["results"], "kl"), table(report["results"], "mass"), table(report["results"], "pck"), sep="\n\n")
+    print(*(table(report["results"], start) for start in ("kl", "mass", "oks", "pck", "px")), sep="\n\n")
 
 
 # --- scenes and trainings ----------------------------------------------------------------------------------
@@ -173,6 +173,7 @@ def measure(head: str, run: Path, parts: Mapping[str, Part], examples: dict[str,
     predictor, test = load(run, "cpu"), parts["test"]
     found = mixtures({split: predicted(predictor, parts[split]) for split in ("calibrate", "test")})
     rows = {f"{head}, {name}": judged(mixture, test) for name, mixture in found.items()}
+    rows[f"{head}, fitted"] |= decided(found["fitted"], test)
     if isinstance(last := predictor.model.heads[-1], RLE):
         rows[f"{head}, its own density"] = own_density(predictor, last, test)
     if examples:
@@ -203,7 +204,7 @@ def references(parts: Mapping[str, Part], examples: dict[str, Any]) -> dict[str,
     found = mixtures({split: part.maps(*perfect(part)) for split, part in parts.items() if split != "train"})
     show(examples, "truth", test.truth, test)
     rows = {
-        "the truth": judged(test.truth, test),
+        "the truth": judged(test.truth, test) | decided(test.truth, test),
         "uniform": {f"kl {kind}": value for kind, value in test.by_kind(uniform).items()},
         "one Gaussian": judged(single_gaussian(*test.truth.moments()), test),
         **{f"the true masses of the cells, {name}": judged(mixture, test) for name, mixture in found.items()},
@@ -225,19 +226,26 @@ def perfect(part: Part) -> tuple[Prediction, Tensor]:
 
 
 def judged(mixture: GaussianMixture, part: Part) -> Figures:
-    """Nats, by kind; the mass on the likelier end, and how far off it is; what decisions are worth, in truth."""
-    truth, figures = part.truth, {}
-    figures |= {f"kl {kind}": value for kind, value in part.by_kind(divergence(truth, mixture)).items()}
+    """Nats, by kind; the mass on the likelier end, and how far off it is on average."""
+    truth = part.truth
+    figures = {f"kl {kind}": value for kind, value in part.by_kind(divergence(truth, mixture)).items()}
     mass = mass_nearer(mixture, truth.means[..., 0, :], truth.means[..., -1, :])
     for kind in ("even", "uneven"):
         own = mass[torch.from_numpy(part.kinds == kind)]
         wanted = truth.log_weights.exp()[torch.from_numpy(part.kinds == kind)][..., 0]
         figures |= {f"mass {kind}": float(own.mean()), f"mass {kind}, off": float((own - wanted).abs().mean())}
+    return figures
+
+
+def decided(mixture: GaussianMixture, part: Part) -> Figures:
+    """What the answers of each rule are worth under the truth: their expected OKS, PCK and distance, by kind."""
+    truth, figures = part.truth, Figures()
     for rule in RULES:
-        places = decode(mixture, rule, **{"oks": {"length": LENGTH}, "pck": {"radius": RADIUS}}.get(rule, {}))
+        places = decode(mixture, rule, length=LENGTH, radius=RADIUS)
         for name, values in (
             ("oks", expected_oks_at(truth, places, LENGTH)),
             ("pck", expected_pck_at(truth, places, RADIUS)),
+            ("px", (truth.draw(1024) - places.unsqueeze(2)).norm(dim=-1).mean(-1)),
         ):
             figures |= {f"{name} {rule} {kind}": value for kind, value in part.by_kind(values).items()}
     return figures
@@ -254,6 +262,8 @@ def table(results: Mapping[str, Any], start: str) -> str:
     names = [name for name in next(iter(results.values())) if name.startswith(start)]
     lines = [f"| | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
     for label, row in results.items():
+        if names[0] not in row:
+            continue
         cells = []
         for value in (row.get(name) for name in names):
             spread = "" if value is None or value["half_width"] is None else f" ± {value['half_width']:.3f}"
