@@ -56,6 +56,12 @@ RULES = ("mean", "median", "mode", "oks", "pck")
 LENGTH = RADIUS = 5.0
 """Pixels: of the OKS and the PCK that decisions are made for and judged by."""
 
+TABLES = (
+    [f"kl {kind}" for kind in (*KINDS, "all")],
+    [f"mass {kind}{word}" for kind in ("even", "uneven") for word in ("", ", off")],
+    *([f"{figure} {rule} all" for rule in RULES] for figure in ("oks", "pck", "px")),
+)
+
 Figures = dict[str, float]
 
 
@@ -114,7 +120,7 @@ def main() -> None:
     }
     write_text(given.out / "posterior.json", json.dumps(report, indent=1) + "\n")
     write_through(given.out / "examples.npz", lambda path: np.savez_compressed(path, **examples))
-    print(*(table(report["results"], start) for start in ("kl", "mass", "oks", "pck", "px")), sep="\n\n")
+    print(*(table(report["results"], names) for names in TABLES), sep="\n\n")
 
 
 # --- scenes and trainings ----------------------------------------------------------------------------------
@@ -257,18 +263,14 @@ def over_seeds(rows: Sequence[Figures]) -> dict[str, dict[str, Any]]:
     return {n: {"mean": statistics.mean(v), "half_width": half_width([*v]), "seeds": v} for n, v in columns.items()}
 
 
-def table(results: Mapping[str, Any], start: str) -> str:
-    """Markdown of the figures whose names start so."""
-    names = [name for name in next(iter(results.values())) if name.startswith(start)]
+def table(results: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Markdown of some figures: a row for each density that has them."""
     lines = [f"| | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
     for label, row in results.items():
-        if names[0] not in row:
-            continue
-        cells = []
-        for value in (row.get(name) for name in names):
-            spread = "" if value is None or value["half_width"] is None else f" ± {value['half_width']:.3f}"
-            cells.append("-" if value is None else f"{value['mean']:.3f}{spread}")
-        lines.append(f"| {label} | {' | '.join(cells)} |")
+        if names[0] in row:
+            cells = [(row[name]["mean"], row[name]["half_width"]) for name in names]
+            shown = [f"{mean:.3f}" + ("" if half is None else f" ± {half:.3f}") for mean, half in cells]
+            lines.append(f"| {label} | {' | '.join(shown)} |")
     return "\n".join(lines)
 
 
