@@ -20,13 +20,12 @@ class MapSet:
 
     Args:
         prediction: coords (N, K, D), score (N, K), and where the head has them covariance (N, K, D, D) and heatmap
-            (N, K, *S).
+            (N, K, *S), present (N, K).
         to_image: (N, D + 1, D + 1), normalized crop coordinates to original pixels.
         keypoints: (N, K, D) true places in original pixels; anything where not visible.
         visible: (N, K) bool: the point has a true place.
         images: (N,) integers; instances of one picture share one.
         lengths: (N,) what distances are measured by, in original pixels; NaN where an instance has none.
-        present: (N, K) the head's probability that the point is in the picture, or None.
     Raises:
         ValueError: shapes do not fit.
     Example:
@@ -43,7 +42,6 @@ class MapSet:
     visible: Tensor
     images: Tensor
     lengths: Tensor
-    present: Tensor | None = None
 
     def __post_init__(self) -> None:
         n, k, d = self.prediction.coords.shape
@@ -53,11 +51,10 @@ class MapSet:
             "visible": (n, k),
             "images": (n,),
             "lengths": (n,),
-            "present": (n, k),
         }
         for name, shape in shapes.items():
             value = getattr(self, name)
-            if value is not None and tuple(value.shape) != shape:
+            if tuple(value.shape) != shape:
                 raise ValueError(f"{name} must be {shape}, got {tuple(value.shape)}")
         if self.visible.dtype != torch.bool:
             raise ValueError(f"visible must be bool, got {self.visible.dtype}")
@@ -72,11 +69,7 @@ class MapSet:
 
     def subset(self, rows: Tensor | Sequence[int] | slice) -> "MapSet":
         """Some of the instances: integers or a mask."""
-        changed: dict[str, Any] = {
-            f.name: value[rows]
-            for f in fields(self)
-            if f.name != "prediction" and (value := getattr(self, f.name)) is not None
-        }
+        changed: dict[str, Any] = {f.name: getattr(self, f.name)[rows] for f in fields(self)[1:]}
         return replace(self, prediction=self.prediction.map(lambda t: t[rows]), **changed)
 
     def split(self, n: int, seed: int) -> tuple["MapSet", "MapSet"]:
