@@ -11,7 +11,7 @@ from scipy import stats
 
 from ops.mixtures import GROUPS, grid, random_mixture, scipy_density, some, two_gaussians
 from punctum import ops
-from punctum.ops.mixture import in_parts
+from punctum.ops.mixture_terms import in_parts
 
 dimensions = pytest.mark.parametrize("dims", [1, 2, 3])
 
