@@ -36,7 +36,9 @@ def maps(
     cells = np.array(size[::-1])
     sd = 0.7 * np.exp(0.4 * (np.sqrt(shared) * rng.normal(size=(n, 1)) + rng.normal(size=(n, keypoints)) / 2))
     coords = rng.uniform(-0.4, 0.4, (n, keypoints, dims))
-    draws = rng.standard_t(5, (n, keypoints, dims)) * np.sqrt(1 - shared) + rng.normal(size=(n, 1, dims)) * shared**0.5
+    draws = (
+        rng.standard_t(5, (n, keypoints, dims)) * np.sqrt(1 - shared) + rng.normal(size=(n, 1, dims)) * shared**0.5
+    )
     truth = coords + draws * sd[..., None] * (2 / cells)
     matrices = to_image_matrices(rng, n, dims)
     pixels = np.einsum("nij,nkj->nki", matrices[:, :dims, :dims], truth) + matrices[:, None, :dims, dims]
@@ -64,5 +66,3 @@ def maps(
         torch.from_numpy(images),
         torch.from_numpy(2 * np.abs(matrices[:, 0, :dims]).max(-1)),
     )
-
-
