@@ -3,6 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from torch import Tensor
+
+from punctum.ops import GaussianMixture
+from punctum.ops.decisions import decode
+
 Kind = Literal["head", "mean", "mode", "median", "oks", "pck"]
 
 _MEANING = {
@@ -68,6 +73,44 @@ class Decision:
     def meaning(self) -> str:
         """What the rule is best at, in words."""
         return _MEANING[self.kind]
+
+
+HEAD = Decision()
+
+
+def decide(
+    mixture: GaussianMixture, decision: Decision, lengths: Tensor, oks_lengths: Tensor | None = None
+) -> Tensor:
+    """The place that a rule takes of each density, in the density's own unit.
+
+    Args:
+        mixture: B x K densities, in original pixels.
+        decision: the rule; "head" needs no density, and is none for this function.
+        lengths: (B,) what PCK divides distances by, in original pixels.
+        oks_lengths: (B, K) s k of the OKS, in original pixels.
+    Returns:
+        (B, K, D).
+    Raises:
+        ValueError: OKS without the keypoints' sigmas; the head's own rule.
+    Example:
+        >>> import torch
+        >>> from punctum.ops import single_gaussian
+        >>> density = single_gaussian(torch.full((1, 1, 2), 5.0), torch.eye(2).expand(1, 1, 2, 2))
+        >>> decide(density, Decision("mode"), torch.ones(1))
+        tensor([[[5., 5.]]])
+    """
+    if decision.kind == "head":
+        raise ValueError("decode: what the head reads off is no rule for a density")
+    if decision.kind == "pck":
+        return decode(mixture, "pck", radius=(decision.value or 0.0) * lengths[:, None])
+    if decision.kind == "oks":
+        if oks_lengths is None:
+            raise ValueError(
+                "decode: oks needs a sigma for each keypoint, and the model has none: `--decode oks:0.05` takes one "
+                "for all, and `punctum sigmas` measures them"
+            )
+        return decode(mixture, "oks", length=oks_lengths)
+    return decode(mixture, decision.kind)
 
 
 def _choices() -> str:

@@ -1,8 +1,9 @@
 """Coordinates with a promise: densities fitted to held-out images, and regions that keep their word."""
 
-from punctum.calibration.calibrate import LEVELS, calibrate, fit
+from punctum.calibration.calibrate import LEVELS, calibrate, fit, images_to_fit
 from punctum.calibration.calibrated import Calibrated, Flags
 from punctum.calibration.calibration import FILE, Calibration
+from punctum.calibration.density import Density
 from punctum.calibration.fitted import Distance, Fitted
 from punctum.calibration.maps import MapSet
 from punctum.calibration.regions import KINDS, Kind, Regions
@@ -13,6 +14,7 @@ __all__ = [
     "LEVELS",
     "Calibrated",
     "Calibration",
+    "Density",
     "Distance",
     "Fitted",
     "Flags",
@@ -21,4 +23,5 @@ __all__ = [
     "Regions",
     "calibrate",
     "fit",
+    "images_to_fit",
 ]

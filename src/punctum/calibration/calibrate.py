@@ -1,7 +1,7 @@
 """From held-out predictions to promises: one part of the images is fitted to, the promises rest on the other."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -21,6 +21,8 @@ LEVELS = (0.5, 0.8, 0.9, 0.95)
 FIT_SHARE, FIT_LEAST = 0.4, 5
 """Of the images, to fit to; where they are few, fewer, down to five, so that the promises keep what they need."""
 
+Decide = Callable[[MapSet, Density], MapSet]
+
 _WIDE = 0.99  # of the calibration points are not flagged as wide
 _SCALE = 0.8  # the quantile that depths of different keypoints are made comparable by
 
@@ -32,6 +34,9 @@ def calibrate(
     levels: Sequence[float] = LEVELS,
     within: float = 0.05,
     normalizer: str = "bbox",
+    decision: str = "head",
+    decide: Decide | None = None,
+    flip_test: bool = False,
     seed: int = 0,
     pooled: bool = False,
 ) -> Calibration:
@@ -47,6 +52,9 @@ def calibrate(
         levels: probabilities to promise.
         within: the distance that a score is the probability of, in units of the lengths.
         normalizer: what the lengths are, in words.
+        decision: which place of the density the coordinates are, in a word.
+        decide: puts coordinates where that rule puts them, given the densities; None leaves the head's.
+        flip_test: whether the predictions are those of the flip test.
         seed: of the split.
         pooled: let a keypoint with too few points have the bounds of all keypoints, which promise it nothing.
     Raises:
@@ -66,14 +74,13 @@ def calibrate(
     levels = tuple(sorted(float(level) for level in levels))
     _check(maps, names, levels, within)
     total = len(maps.images.unique())
-    for_fit = min(round(FIT_SHARE * total), total - needed(levels[-1]))
-    if for_fit < FIT_LEAST:
-        raise ValueError(
-            f"{total} images are too few for a promise of {100 * levels[-1]:g} %: it rests on {needed(levels[-1])}, "
-            f"and {FIT_LEAST} are fitted to: calibrate on {needed(levels[-1]) + FIT_LEAST} or more, or ask for less"
-        )
+    for_fit = images_to_fit(total, levels)
     fit_part, kept = maps.split(for_fit, seed)
     fitted = fit(fit_part)
+    if decide is not None:
+        # Densities know nothing of the rule; covariances and regions are about the places that it takes.
+        fit_part, kept = decide(fit_part, fitted.density), decide(kept, fitted.density)
+        fitted = Fitted(_spread(fit_part), fitted.density)
     own = fitted.regions(fit_part.prediction, fit_part.to_image)
     regions = fitted.regions(kept.prediction, kept.to_image)
     bounds, joint = {}, {}
@@ -89,6 +96,8 @@ def calibrate(
         images=(for_fit, total - for_fit),
         points=torch.tensor([len(kept.images[seen].unique()) for seen in kept.visible.unbind(1)]),
         seed=seed,
+        decision=decision,
+        flip_test=flip_test,
         fitted=fitted,
         bounds=bounds,
         joint=joint,
@@ -99,14 +108,39 @@ def calibrate(
     )
 
 
+def images_to_fit(total: int, levels: Sequence[float]) -> int:
+    """How many of the images are fitted to; the others make the promises.
+
+    Raises:
+        ValueError: there are too few for the highest level, and how many it takes; a level is not in (0, 1).
+    Example:
+        >>> images_to_fit(100, (0.5, 0.95)), images_to_fit(30, (0.5, 0.95))
+        (40, 11)
+    """
+    if not levels:
+        raise ValueError("levels: there is none; 0.95 promises that 95 % of regions hold their points")
+    highest = max(levels)
+    for_fit = min(round(FIT_SHARE * total), total - max(needed(level) for level in levels))
+    if for_fit < FIT_LEAST:
+        raise ValueError(
+            f"{total} images are too few for a promise of {100 * highest:g} %: it rests on {needed(highest)}, and "
+            f"{FIT_LEAST} are fitted to: calibrate on {needed(highest) + FIT_LEAST} or more, or ask for less"
+        )
+    return for_fit
+
+
 def fit(maps: MapSet) -> Fitted:
     """The likeliest covariances and densities, without any promise.
 
     Raises:
         ValueError: no point is visible.
     """
-    spread = Spread.fit(errors_in_cells(maps), in_cells(maps.prediction)[1])
+    spread = _spread(maps)
     return Fitted(spread, Density.fit(maps, spread.floor))
+
+
+def _spread(maps: MapSet) -> Spread:
+    return Spread.fit(errors_in_cells(maps), in_cells(maps.prediction)[1])
 
 
 def _check(maps: MapSet, names: Sequence[str], levels: tuple[float, ...], within: float) -> None:

@@ -39,6 +39,8 @@ class Calibration:
         images: how many there were: those that densities were fitted to, and those that the promises rest on.
         points: (K,) images behind each keypoint's promise.
         seed: of the split in two.
+        decision: which place of the density is said.
+        flip_test: whether predictions are those of the flip test.
         fitted: what densities are.
         bounds, joint: by kind, (K, L), as in `Calibrated`.
         distance: what a score is the probability of.
@@ -52,6 +54,8 @@ class Calibration:
     images: tuple[int, int]
     points: Tensor
     seed: int
+    decision: str
+    flip_test: bool
     fitted: Fitted
     bounds: dict[Kind, Tensor]
     joint: dict[Kind, Tensor]
@@ -113,6 +117,8 @@ class Calibration:
             "dims": density.offset.shape[-1],
             "levels": list(self.levels),
             "images": {"fitted": n[0], "promised": n[1], "points": self.points.tolist(), "seed": self.seed},
+            "decision": self.decision,
+            "flip_test": self.flip_test,
             "spread": {"scale": spread.scale.tolist(), "floor": spread.floor.tolist()},
             "density": {f.name: getattr(density, f.name).tolist() for f in fields(density)},
             "regions": {
@@ -151,6 +157,8 @@ class Calibration:
             images=(read.whole("images.fitted"), read.whole("images.promised")),
             points=read.numbers("images.points", (k,), 0),
             seed=read.whole("images.seed"),
+            decision=read.word("decision"),
+            flip_test=read.entry("flip_test") is True,
             fitted=Fitted(_read_spread(read, k, d), _read_density(read, k, d)),
             bounds={kind: read.numbers(f"regions.{kind}.bounds", (k, n), 0) for kind in KINDS},
             joint={kind: read.numbers(f"regions.{kind}.joint", (k, n), 0) for kind in KINDS},

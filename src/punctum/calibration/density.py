@@ -38,6 +38,16 @@ _START = {
 }
 
 
+_UNFITTED = {
+    "temperature": 1.0,
+    "bandwidth": 0.25,
+    "centre_weight": 0.0,
+    "spread_scale": 1.0,
+    "spread_floor": 0.0625,
+    "background": 1e-3,
+}
+
+
 @dataclass(frozen=True, eq=False)
 class Density:
     """The fitted parameters of K keypoints, as `punctum.ops.continuous.heatmap_mixture` takes them.
@@ -69,6 +79,15 @@ class Density:
         """The density of each point, in normalized coordinates."""
         parameters = {f.name: getattr(self, f.name) for f in fields(self)}
         return _family(prediction).mixture(**parameters)
+
+    @classmethod
+    def default(cls, keypoints: int, dims: int) -> "Density":
+        """Of a model that nobody has calibrated: the head's own map, a quarter of a cell wide about each place."""
+        return cls(
+            **{name: torch.full((keypoints,), value) for name, value in _UNFITTED.items()},
+            shape=torch.eye(dims).expand(keypoints, dims, dims),
+            offset=torch.zeros(keypoints, dims),
+        )
 
     @classmethod
     def fit(cls, maps: MapSet, floor: Tensor) -> "Density":

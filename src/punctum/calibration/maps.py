@@ -26,6 +26,7 @@ class MapSet:
         visible: (N, K) bool: the point has a true place.
         images: (N,) integers; instances of one picture share one.
         lengths: (N,) what distances are measured by, in original pixels; NaN where an instance has none.
+        sides: (N, D) of the instances' boxes, in original pixels, or None: what rules ask that depend on size.
     Raises:
         ValueError: shapes do not fit.
     Example:
@@ -42,6 +43,7 @@ class MapSet:
     visible: Tensor
     images: Tensor
     lengths: Tensor
+    sides: Tensor | None = None
 
     def __post_init__(self) -> None:
         n, k, d = self.prediction.coords.shape
@@ -51,10 +53,11 @@ class MapSet:
             "visible": (n, k),
             "images": (n,),
             "lengths": (n,),
+            "sides": (n, d),
         }
         for name, shape in shapes.items():
             value = getattr(self, name)
-            if tuple(value.shape) != shape:
+            if value is not None and tuple(value.shape) != shape:
                 raise ValueError(f"{name} must be {shape}, got {tuple(value.shape)}")
         if self.visible.dtype != torch.bool:
             raise ValueError(f"visible must be bool, got {self.visible.dtype}")
@@ -69,7 +72,9 @@ class MapSet:
 
     def subset(self, rows: Tensor | Sequence[int] | slice) -> "MapSet":
         """Some of the instances: integers or a mask."""
-        changed: dict[str, Any] = {f.name: getattr(self, f.name)[rows] for f in fields(self)[1:]}
+        changed: dict[str, Any] = {
+            f.name: value[rows] for f in fields(self)[1:] if (value := getattr(self, f.name)) is not None
+        }
         return replace(self, prediction=self.prediction.map(lambda t: t[rows]), **changed)
 
     def split(self, n: int, seed: int) -> tuple["MapSet", "MapSet"]:
