@@ -3,6 +3,7 @@
 Heatmaps and logits are (B, K, *S); coordinates are (B, K, D), normalized, (x, y[, z]); losses are (B, K).
 """
 
+from punctum.ops.continuous import MixtureFamily, cell_places, heatmap_mixture
 from punctum.ops.coords import (
     as_float,
     axis_centres,
@@ -19,19 +20,25 @@ from punctum.ops.density import expected_oks, multilinear_weights
 from punctum.ops.dsnt_losses import dsnt_losses, dsnt_terms
 from punctum.ops.expected import crps_losses, expected_l1_losses, grid_l1_losses
 from punctum.ops.gaussian import js_losses, kl_losses, log_gaussian, render_gaussian, variance_losses
+from punctum.ops.highest_density import HighestDensity
 from punctum.ops.local import local_soft_argmax, peak_covariance
 from punctum.ops.losses import average_loss, euclidean_losses, l1_losses, mse_losses
+from punctum.ops.mixture import GaussianMixture, single_gaussian
 from punctum.ops.moments import covariance, dsnt, marginals, moments, soft_argmax
 from punctum.ops.normalize import check_heatmaps, normalize
 from punctum.ops.peak import argmax, dark, peak_index, quarter_shift
 from punctum.ops.sampling import Noise, draw_noise, mixture_moments, relaxed_samples, sample_coords
 
 __all__ = [
+    "GaussianMixture",
+    "HighestDensity",
+    "MixtureFamily",
     "Noise",
     "argmax",
     "as_float",
     "average_loss",
     "axis_centres",
+    "cell_places",
     "check_heatmaps",
     "covariance",
     "crps_losses",
@@ -45,6 +52,7 @@ __all__ = [
     "expected_l1_losses",
     "expected_oks",
     "grid_l1_losses",
+    "heatmap_mixture",
     "js_losses",
     "kl_losses",
     "l1_losses",
@@ -64,6 +72,7 @@ __all__ = [
     "relaxed_samples",
     "render_gaussian",
     "sample_coords",
+    "single_gaussian",
     "soft_argmax",
     "spatial_size",
     "to_normalized",
