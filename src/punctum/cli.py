@@ -73,19 +73,33 @@ def _overview() -> str:
 
 def _check(args: list[str], console: Console) -> None:
     parser = _parser(
-        "check", "Look at the labels before training on them: counts, missing points, odd rows, a picture."
+        "check",
+        "Look at the labels before training on them: counts, missing points, odd rows, a picture. With a run before "
+        "the data: the labels that its model finds implausible, the likeliest mistakes first.",
     )
     parser.add_argument(
         "data",
-        help="annotations: COCO keypoints JSON, DeepLabCut csv, MPII's files, or a folder with one JSON or csv",
+        nargs="+",
+        metavar="[RUN] DATA",
+        help="annotations: COCO keypoints JSON, DeepLabCut csv, MPII's files, or a folder with one JSON or csv; "
+        "before them a run folder that `punctum train` made",
     )
     parser.add_argument("--images", help="folder of the images, where it cannot be told from the annotations")
     parser.add_argument("--out", default="check", help="folder for the pictures (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the sample that is drawn (default: %(default)s)")
+    parser.add_argument("--device", help="of the model: cpu, cuda, ... (default: the GPU where there is one)")
     given = parser.parse_args(underscored(args))
+    if len(given.data) > 2:
+        parser.error(f"check takes DATA, or RUN and DATA; got {len(given.data)} of them")
+    if len(given.data) == 2:
+        from punctum.check_labels import check_labels
+
+        run, data = given.data
+        check_labels(run, data, images=given.images, out=given.out, device=given.device, console=console)
+        return
     from punctum.check import check
 
-    check(given.data, images=given.images, out=given.out, seed=given.seed, console=console)
+    check(given.data[0], images=given.images, out=given.out, seed=given.seed, console=console)
 
 
 def _train(args: list[str], console: Console) -> None:
@@ -315,7 +329,7 @@ def _recipes(args: list[str], console: Console) -> None:
 
 
 COMMANDS: dict[str, tuple[Command, str]] = {
-    "check": (_check, "look at the labels before training on them"),
+    "check": (_check, "look at the labels before training on them, and again with a model"),
     "train": (_train, "train a model on annotated images"),
     "evaluate": (_evaluate, "measure a model on annotated images"),
     "compare": (_compare, "which head suits these images, and how sure that is"),
