@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,16 +11,13 @@ from torch import Tensor
 
 from punctum.data import Annotations
 from punctum.diagnostics.places import true_places
-from punctum.heads import Prediction
-from punctum.ops import GaussianMixture, heatmap_mixture, to_pixels, transform_points
+from punctum.model_density import Density, Size, default_density, map_size
+from punctum.ops import GaussianMixture, to_pixels, transform_points
 from punctum.predict import Predictor
 from punctum.predict_layers import LayerPredictor
 
 # Of a density's components, the heaviest ones, among which its highest place is looked for.
 HEAVIEST = 16
-
-Size = tuple[int, ...]
-Density = Callable[[Prediction, Size], GaussianMixture]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +45,7 @@ def judge(
     predictor: Predictor | LayerPredictor,
     annotations: Annotations,
     *,
-    density: Density | None = None,
+    density: Density = default_density,
     on_batch: Callable[[int], object] | None = None,
 ) -> Judged:
     """Look at every labelled instance, a batch at a time; no heatmaps are kept.
@@ -55,18 +53,16 @@ def judge(
     Args:
         predictor: the model.
         annotations: of its keypoints.
-        density: a prediction and its heatmaps' size as a mixture in normalized coordinates; None: `default_density`.
+        density: what the model says of places.
         on_batch: called with n when n more instances are done.
     """
     model, parts, start = predictor.model, [], 0
     axes = predictor.crop.input_size[: model.dims]
     for _, prediction, to_image in predictor.heatmaps(annotations):
         rows = slice(start, start + len(to_image))
-        size = tuple(model.backbone.feature_size(model.config.input_size))
-        if prediction.heatmap is not None:
-            size = tuple(prediction.heatmap.shape[2:])
+        size = map_size(model, prediction)
         labels, seen = true_places(annotations, rows, to_image, axes)
-        mixture = (density or default_density)(prediction, size).without("background")
+        mixture = density(prediction, size).without("background")
         judged = _judge(mixture, prediction.coords, labels, seen, size)
         judged["predicted"] = transform_points(prediction.coords.double(), to_image).numpy()
         judged["outside"] = annotations.labelled[rows] & ~seen.numpy()
@@ -76,11 +72,6 @@ def judge(
         if on_batch is not None:
             on_batch(len(to_image))
     return Judged(**{f.name: np.concatenate([part[f.name] for part in parts]) for f in fields(Judged)})
-
-
-def default_density(prediction: Prediction, size: Size) -> GaussianMixture:
-    """The density of a model that nobody has calibrated."""
-    return heatmap_mixture(prediction.heatmap, prediction.coords, prediction.covariance, size)
 
 
 def deviations(mixture: GaussianMixture, coords: Tensor, labels: Tensor, size: Size) -> Tensor:
@@ -122,7 +113,7 @@ def _surprise(mixture: GaussianMixture, coords: Tensor, labels: Tensor) -> Tenso
 
 def _judge(
     mixture: GaussianMixture, coords: Tensor, labels: Tensor, seen: Tensor, size: Size
-) -> dict[str, NDArray[np.generic]]:
+) -> dict[str, NDArray[Any]]:
     labels = torch.where(seen[..., None], labels, torch.nan)
     pairs = _closer_pairs(to_pixels(labels, size), to_pixels(coords.double(), size))
     crossed = np.zeros((len(pairs), 2))

@@ -14,12 +14,13 @@ from rich.table import Table
 from rich.text import Text
 
 from punctum.check_draw import write_finding_sheet
-from punctum.check_judge import Density, Judged, judge
+from punctum.check_judge import Judged, judge
 from punctum.check_rank import FAR, Finding, rank
 from punctum.data import Annotations, inspect, read
 from punctum.data.errors import counted
 from punctum.evaluate import check_kind_and_names, predictor_for
 from punctum.files import write_text
+from punctum.model_density import Density, default_density
 from punctum.predict import load_model
 from punctum.predict_write import AXES
 from punctum.progress import count
@@ -48,7 +49,7 @@ def check_labels(
     out: str | Path = "check",
     console: Console | None = None,
     device: str | torch.device | None = None,
-    density: Density | None = None,
+    density: Density = default_density,
 ) -> LabelCheck:
     """List labels by how implausible a trained model finds them, and draw the first ones.
 
@@ -60,7 +61,7 @@ def check_labels(
             first 24, labels as crosses and predictions as dots).
         console: where to report; None is silent.
         device: where to compute.
-        density: what the model says of places, where it is not calibrated by `default_density`.
+        density: what the model says of places.
     Returns:
         The list, and what it rests on.
     Raises:

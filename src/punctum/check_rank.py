@@ -128,7 +128,7 @@ def in_context(deviation: Array) -> Array:
         (N, K), NaN where missing. With one keypoint, or very few instances, about the lengths themselves.
     """
     n, k, d = deviation.shape
-    missing = np.isnan(deviation).any(-1)
+    missing = np.asarray(np.isnan(deviation).any(-1))
     values = np.where(missing[..., None], 0.0, deviation - _centres(deviation))
     kept, expected, prior = _cut(values, np.zeros_like(values)), values, SHRINK * k * d
     for _ in range(ROUNDS):
@@ -172,7 +172,7 @@ def _mirrored(
     judged: Judged, saved: Array, flip_pairs: Sequence[Pair], finding: Callable[..., Finding]
 ) -> tuple[list[Finding], set[tuple[int, int]]]:
     """Instances most of whose left/right pairs are more plausible exchanged, and the points that this explains."""
-    there = np.isfinite(judged.deviation).all(-1)
+    there = np.asarray(np.isfinite(judged.deviation).all(-1))
     flips = {tuple(sorted(pair)) for pair in flip_pairs}
     nats: dict[int, list[float]] = {}
     for (row, i, j), gain in zip(judged.pairs.tolist(), saved.tolist(), strict=True):

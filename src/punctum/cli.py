@@ -273,6 +273,40 @@ def _predict(args: list[str], console: Console) -> None:
     )
 
 
+def _suggest(args: list[str], console: Console) -> None:
+    parser = _parser(
+        "suggest", "Choose the pictures to label next: what the model is unsure of, and of each kind one."
+    )
+    parser.add_argument("run", help="the run folder of a model trained on what is labelled by now")
+    parser.add_argument(
+        "images",
+        nargs="+",
+        help="pictures, folders of them, or annotation files, whose pictures and boxes are taken",
+    )
+    parser.add_argument("-n", "--number", type=int, default=50, help="how many to choose (default: %(default)s)")
+    parser.add_argument(
+        "--labelled", help="annotations of pictures that are labelled already: left out, as their like"
+    )
+    parser.add_argument(
+        "--out", default="suggest.csv", help="file for the list; a .png beside (default: %(default)s)"
+    )
+    parser.add_argument("--batch_size", type=int, default=32, help="pictures at a time (default: %(default)s)")
+    parser.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
+    given = parser.parse_args(underscored(args))
+    from punctum.suggest import suggest
+
+    suggest(
+        given.run,
+        given.images,
+        given.number,
+        labelled=given.labelled,
+        out=given.out,
+        console=console,
+        device=given.device,
+        batch_size=given.batch_size,
+    )
+
+
 def _sigmas(args: list[str], console: Console) -> None:
     parser = _parser(
         "sigmas", "Estimate each keypoint's OKS sigma from labellings of the same images by several people."
@@ -337,6 +371,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "report": (_report, "a page of what was measured, to look at and pass on"),
     "score": (_score, "measure anyone's predictions, from a file"),
     "predict": (_predict, "find keypoints in new images"),
+    "suggest": (_suggest, "which images to label next"),
     "sigmas": (_sigmas, "how exactly people label: OKS sigmas from repeated labels"),
     "recipes": (_recipes, "the papers' settings, to train with"),
     "demo": (_demo, "the whole way on made-up scenes, in three minutes"),

@@ -124,16 +124,21 @@ class LayerPredictor:
         )
 
     def heatmaps(self, annotations: Annotations) -> Iterator[tuple[Tensor, Prediction, Tensor]]:
+        """`scan_heatmaps` of the annotated scans; labels are not used."""
+        scans = scans_of(annotations)
+        paths = [annotations.images[columns.start] for columns in scans]
+        for columns, path, found in zip(scans, paths, self.scan_heatmaps(paths), strict=True):
+            check_width(found[0][0].movedim(0, -1).numpy(), len(columns), path)
+            yield found
+
+    def scan_heatmaps(self, paths: Sequence[str | Path]) -> Iterator[tuple[Tensor, Prediction, Tensor]]:
         """What the model sees of each scan and what it makes of it, heatmaps included; without a flip test.
 
         Yields:
             The scan (1, C, H, W) in [0, 1], the prediction of its W columns, and their maps (W, 2, 2) from normalized
-            depth to rows; all on the CPU. Labels are not used.
+            depth to rows; all on the CPU.
         """
-        scans = scans_of(annotations)
-        paths = [annotations.images[columns.start] for columns in scans]
-        for columns, (path, image) in zip(scans, self._read(paths), strict=True):
-            check_width(image, len(columns), path)
+        for _, image in self._read(paths):
             pixels, to_image = self._window(image)
             yield pixels[None], self.network(pixels[None], heatmaps=True), torch.from_numpy(to_image)
 
