@@ -22,6 +22,12 @@ os.environ["OMP_NUM_THREADS"] = "1"
 TINY = ["--input-size", "64", "--crop.region", "image", "--backbone.width", "0.125", "--batch-size", "8"]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Before the session's other fixtures: what two threads have trained, one does not train again to the bit."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)

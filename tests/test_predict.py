@@ -150,12 +150,16 @@ def test_the_flip_tests_mean_is_that_of_the_heatmaps_average(size: tuple[int, ..
     order = [1, 0, 2]
     average = (first + second[:, order].flip(-1)) / 2
     one, other = (
-        Prediction(ops.dsnt(h), h.flatten(2).amax(-1), ops.covariance(h, ops.dsnt(h))) for h in (first, second)
+        Prediction(ops.dsnt(h), h.flatten(2).amax(-1), ops.covariance(h, ops.dsnt(h)), h, h.flatten(2)[..., 0])
+        for h in (first, second)
     )
     found = mirrored_mean(one, other, order)
     mean = ops.dsnt(average)
     torch.testing.assert_close(found.coords, mean)
     torch.testing.assert_close(found.covariance, ops.covariance(average, mean))
+    torch.testing.assert_close(found.heatmap, average)
+    there = first.flatten(2)[..., 0] + second.flatten(2)[:, order, 0]
+    torch.testing.assert_close(found.present, there / 2)
     assert mirrored_mean(one, replace(other, covariance=None), order).covariance is None
 
 

@@ -19,6 +19,7 @@ from processes import environment
 from punctum import train as training
 from punctum.cli_train import parse_train
 from punctum.data import check_images, read
+from punctum.held_out import parts_of
 from punctum.model import KeypointModel
 from punctum.settings import TrainSettings
 from punctum.train import build_model, train
@@ -80,9 +81,9 @@ def test_the_model_loads_without_the_training_stack(trained: Path) -> None:
     assert subprocess.run(words, capture_output=True, text=True, env=environment(), check=True).stdout.strip() == "[]"
 
 
-def test_the_constant_predictor_is_the_mean_of_the_training_points(trained: Path, scenes: Path) -> None:
+def test_the_constant_predictor_is_the_mean_of_the_training_points(trained: Path) -> None:
     settings = load_config(trained)
-    data, _ = training.split(read(scenes / "train.json"), settings.val_fraction, settings.seed)
+    data, _ = parts_of(settings)
     name = data.schema.index("neck")
     places = data.keypoints[data.labelled[:, name], name].mean(0)
     wanted = [(2 * x + 1) / 64 - 1 for x in places]

@@ -17,6 +17,7 @@ Command = Callable[[list[str], Console], None]
 
 FLIP_TEST = "average each prediction with that of the mirrored picture"
 COMPILE = "compile the network first: a minute or more, paid back after thousands of pictures"
+DECODE = "which place to say: head, mean, mode, median, oks, oks:SIGMA or pck:DISTANCE (default: as calibrated, else head)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -150,6 +151,50 @@ def _evaluate(args: list[str], console: Console) -> None:
         flip_test=given.flip_test,
         compile=given.compile,
         report=not given.no_report,
+    )
+
+
+def _calibrate(args: list[str], console: Console) -> None:
+    parser = _parser("calibrate", "Find out how far to trust a model, on images that it has not learned from.")
+    parser.add_argument("run", help="the run folder that `punctum train` made; calibration.json goes beside its model")
+    parser.add_argument(
+        "data", nargs="?", help="annotations (default: the images that the run kept back for validation)"
+    )
+    parser.add_argument("--images", help="folder of the images, where it cannot be told from the annotations")
+    parser.add_argument(
+        "--levels", default="0.5,0.8,0.9,0.95", help="what regions shall promise (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--within",
+        type=float,
+        default=0.05,
+        help="the score is the probability of an error of at most this, in lengths (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--normalizer", help="what a length is: bbox, image or pixels (default: bbox where there are boxes, else image)"
+    )
+    parser.add_argument("--decode", default="head", help=DECODE)
+    parser.add_argument("--flip_test", action="store_true", help=FLIP_TEST)
+    parser.add_argument("--seed", type=int, default=0, help="of the split of the images (default: %(default)s)")
+    parser.add_argument("--batch_size", type=int, default=32, help="pictures at a time (default: %(default)s)")
+    parser.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
+    given = parser.parse_args(underscored(args))
+    from punctum.calibrate import calibrate
+    from punctum.decision import Decision
+
+    calibrate(
+        given.run,
+        given.data,
+        images=given.images,
+        levels=_numbers(given.levels, "--levels"),
+        within=given.within,
+        normalizer=given.normalizer,
+        decision=Decision.parse(given.decode),
+        flip_test=given.flip_test,
+        seed=given.seed,
+        batch_size=given.batch_size,
+        device=given.device,
+        console=console,
     )
 
 
@@ -366,6 +411,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "check": (_check, "look at the labels before training on them, and again with a model"),
     "train": (_train, "train a model on annotated images"),
     "evaluate": (_evaluate, "measure a model on annotated images"),
+    "calibrate": (_calibrate, "how far to trust a model's points: regions and scores that keep a promise"),
     "compare": (_compare, "which head suits these images, and how sure that is"),
     "diagnose": (_diagnose, "look inside a model's heatmaps, and what to do about them"),
     "report": (_report, "a page of what was measured, to look at and pass on"),

@@ -1,8 +1,10 @@
 """The flip test: a picture and its mirror image, predicted as one."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from punctum.heads import Prediction
 from punctum.ops import transform_covariance, transform_points
@@ -22,24 +24,39 @@ def mirrored_mean(prediction: Prediction, mirrored: Prediction, flip_order: Sequ
         mirrored: of its mirror image.
         flip_order: the keypoint that stands at each place of the mirror image.
     Returns:
-        Coordinates, mean score, and covariance where both have one; no heatmap.
+        Coordinates and mean score; covariance, heatmap and probability of being present where both have them.
     Example:
         >>> left, right = torch.tensor([[[-0.5, 0.0], [0.25, 0.0]]]), torch.tensor([[[-0.5, 0.0], [0.5, 0.0]]])
         >>> mean = mirrored_mean(Prediction(left, torch.ones(1, 2)), Prediction(right, torch.zeros(1, 2)), [1, 0])
         >>> mean.coords.tolist(), mean.score.tolist()
         ([[[-0.5, 0.0], [0.375, 0.0]]], [[0.5, 0.5]])
     """
-    order = list(flip_order)
-    dims = prediction.coords.shape[-1]
-    mirror = torch.diag(prediction.coords.new_tensor([-1.0] + [1.0] * dims))
-    coords = transform_points(mirrored.coords[:, order], mirror)
-    covariance = None
-    if prediction.covariance is not None and mirrored.covariance is not None:
-        within = (prediction.covariance + transform_covariance(mirrored.covariance[:, order], mirror)) / 2
-        half = (prediction.coords - coords) / 2
-        covariance = within + half[..., :, None] * half[..., None, :]
+    other = _moved_back(mirrored, list(flip_order))
+    covariance = _mean(prediction.covariance, other.covariance)
+    if covariance is not None:
+        half = (prediction.coords - other.coords) / 2
+        covariance = covariance + half[..., :, None] * half[..., None, :]
     return Prediction(
-        coords=(prediction.coords + coords) / 2,
-        score=(prediction.score + mirrored.score[:, order]) / 2,
+        coords=(prediction.coords + other.coords) / 2,
+        score=(prediction.score + other.score) / 2,
         covariance=covariance,
+        heatmap=_mean(prediction.heatmap, other.heatmap),
+        present=_mean(prediction.present, other.present),
     )
+
+
+def _moved_back(mirrored: Prediction, order: list[int]) -> Prediction:
+    """What was found in the mirror image, where it lies in the picture."""
+    found = mirrored.map(lambda t: t[:, order])
+    mirror = torch.diag(found.coords.new_tensor([-1.0] + [1.0] * found.coords.shape[-1]))
+    return replace(
+        found,
+        coords=transform_points(found.coords, mirror),
+        covariance=None if found.covariance is None else transform_covariance(found.covariance, mirror),
+        # Cells lie symmetrically from edge to edge: mirrored, they fall on each other.
+        heatmap=None if found.heatmap is None else found.heatmap.flip(-1),
+    )
+
+
+def _mean(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    return None if first is None or second is None else (first + second) / 2

@@ -1,7 +1,7 @@
 """From pictures to coordinates in their own pixels."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class ImagePrediction:
         keypoints: (K, D) float64 as (x, y[, z]).
         score: (K,) in [0, 1].
         covariance: (K, D, D) in pixels squared, or None where the head knows no spread.
+        present: (K,) the probability that the point is in the picture, or None where the head does not say.
     """
 
     image: str
@@ -45,18 +46,31 @@ class ImagePrediction:
     keypoints: NDArray[np.float64]
     score: NDArray[np.float64]
     covariance: NDArray[np.float64] | None
+    present: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Points:
     """N instances as arrays: keypoints (N, K, D), score (N, K), covariance (N, K, D, D) or None, the map from
-    normalized crop coordinates to pixels (N, D + 1, D + 1), and the pictures' sizes (N, D) as (H, W) or (D, H, W)."""
+    normalized crop coordinates to pixels (N, D + 1, D + 1), the pictures' sizes (N, D) as (H, W) or (D, H, W), and
+    the probability (N, K) that a point is in the picture, or None."""
 
     keypoints: NDArray[np.float64]
     score: NDArray[np.float64]
     covariance: NDArray[np.float64] | None
     to_image: NDArray[np.float64]
     image_sizes: NDArray[np.int64]
+    present: NDArray[np.float64] | None = None
+
+    @classmethod
+    def join(cls, parts: Sequence["Points"]) -> "Points":
+        """Batches, one after the other; what one of them lacks, all lack."""
+        columns = {f.name: [getattr(part, f.name) for part in parts] for f in fields(cls)}
+        joined: dict[str, Any] = {
+            name: None if any(v is None for v in values) else np.concatenate(values)
+            for name, values in columns.items()
+        }
+        return cls(**joined)
 
 
 class Predictor:
@@ -183,44 +197,32 @@ class Predictor:
         parts = []
         whole = min(self._pictures, len(images))
         for crops, to_image, sizes in self._batches(images, boxes, spacing, kept):
-            parts.append((*self._forward(crops, to_image, whole), to_image.numpy(), sizes))
+            parts.append(_in_pixels(self._forward(crops, whole), to_image, sizes))
             if on_batch is not None:
                 on_batch(len(sizes))
         if not parts:
             dims = len(self.crop.input_size)
             empty, no_map = np.zeros((0, len(self.schema.names), dims)), np.zeros((0, dims + 1, dims + 1))
             return Points(empty, empty[..., 0], None, no_map, np.zeros((0, dims), dtype=np.int64))
-        keypoints, scores, spreads, matrices, image_sizes = map(list, zip(*parts, strict=True))
-        return Points(
-            keypoints=np.concatenate(keypoints),
-            score=np.concatenate(scores),
-            covariance=None if spreads[0] is None else np.concatenate(spreads),
-            to_image=np.concatenate(matrices),
-            image_sizes=np.concatenate(image_sizes),
-        )
+        return Points.join(parts)
 
     def heatmaps(self, annotations: Annotations) -> Iterator[tuple[Tensor, Prediction, Tensor]]:
-        """What the model sees and what it makes of it, batch by batch, heatmaps included; without a flip test.
+        """What the model sees and what it makes of it, batch by batch, heatmaps included.
 
         Yields:
             Crops (B, C, *input_size) in [0, 1], their prediction, and the maps (B, D + 1, D + 1) from normalized crop
             coordinates to pixels; all on the CPU. One batch is held at a time.
         """
         for crops, to_image, _ in self._batches(annotations.images, list(annotations.boxes), annotations.spacing):
-            yield crops, self.network(crops, heatmaps=True, size=self.batch_size), to_image
+            yield crops, self._forward(crops, self._pictures, heatmaps=True), to_image
 
-    def _forward(self, crops: Tensor, to_image: Tensor, size: int) -> tuple[Any, Any, Any]:
-        """Keypoints, scores and covariances in pixels; `size` is that of a whole batch."""
-        if self.flip_test:
-            both = self.network(crops, mirrored=True, size=2 * size)
-            halves = both.map(lambda t: t[: len(crops)]), both.map(lambda t: t[len(crops) :])
-            prediction = mirrored_mean(*halves, self.schema.flip_order)
-        else:
-            prediction = self.network(crops, size=size)
-        keypoints = transform_points(prediction.coords, to_image)
-        spread = prediction.covariance
-        covariance = None if spread is None else transform_covariance(spread, to_image).numpy()
-        return keypoints.numpy(), prediction.score.numpy(), covariance
+    def _forward(self, crops: Tensor, size: int, *, heatmaps: bool = False) -> Prediction:
+        """What is said of a batch, on the CPU; `size` is that of a whole batch."""
+        if not self.flip_test:
+            return self.network(crops, size=size, heatmaps=heatmaps)
+        both = self.network(crops, mirrored=True, size=2 * size, heatmaps=heatmaps)
+        halves = both.map(lambda t: t[: len(crops)]), both.map(lambda t: t[len(crops) :])
+        return mirrored_mean(*halves, self.schema.flip_order)
 
     def _batches(
         self,
@@ -360,6 +362,20 @@ def _as_predictions(
             keypoints=points.keypoints[i],
             score=points.score[i],
             covariance=None if points.covariance is None else points.covariance[i],
+            present=None if points.present is None else points.present[i],
         )
         for i in range(len(points.keypoints))
     ]
+
+
+def _in_pixels(prediction: Prediction, to_image: Tensor, sizes: NDArray[np.int64]) -> Points:
+    """A batch in the pixels of its pictures."""
+    spread, present = prediction.covariance, prediction.present
+    return Points(
+        keypoints=transform_points(prediction.coords, to_image).numpy(),
+        score=prediction.score.numpy(),
+        covariance=None if spread is None else transform_covariance(spread, to_image).numpy(),
+        to_image=to_image.numpy(),
+        image_sizes=sizes,
+        present=None if present is None else present.numpy(),
+    )

@@ -38,13 +38,15 @@ def _csv_text(predictions: Sequence[ImagePrediction]) -> str:
     axes = AXES[: predictions[0].keypoints.shape[-1]] if predictions else AXES[:2]
     pairs = list(itertools.combinations_with_replacement(range(len(axes)), 2))
     spreads = [f"cov_{axes[i]}{axes[j]}" for i, j in pairs]
-    writer.writerow(["image", "instance", "keypoint", *axes, "score", *spreads])
+    known = bool(predictions) and predictions[0].present is not None
+    writer.writerow(["image", "instance", "keypoint", *axes, "score", *spreads, *(["present"] if known else [])])
     for p in predictions:
         for k, name in enumerate(p.names):
             spread = [""] * len(pairs) if p.covariance is None else [f"{p.covariance[k][pair]:.6g}" for pair in pairs]
             # Places as exact in large pictures as in small ones, and as in JSON.
             place = (f"{v:.4f}" for v in p.keypoints[k])
-            writer.writerow([p.image, p.instance, name, *place, f"{p.score[k]:.6g}", *spread])
+            present = [] if p.present is None else [f"{p.present[k]:.6g}"]
+            writer.writerow([p.image, p.instance, name, *place, f"{p.score[k]:.6g}", *spread, *present])
     return text.getvalue()
 
 
@@ -52,7 +54,8 @@ def _json_text(predictions: Sequence[ImagePrediction]) -> str:
     def point(p: ImagePrediction, k: int) -> dict[str, Any]:
         place = {axis: round(float(v), 4) for axis, v in zip(AXES, p.keypoints[k], strict=False)}
         covariance = None if p.covariance is None else p.covariance[k].tolist()
-        return {"name": p.names[k], **place, "score": float(p.score[k]), "covariance": covariance}
+        present = {} if p.present is None else {"present": float(p.present[k])}
+        return {"name": p.names[k], **place, "score": float(p.score[k]), "covariance": covariance, **present}
 
     instances = [
         {"image": p.image, "instance": p.instance, "keypoints": [point(p, k) for k in range(len(p.names))]}

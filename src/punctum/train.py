@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch.utils.data import DataLoader
 
-from punctum.data import Annotations, EpochSampler, Inspection, Windows, draw_images, inspect, read, split
+from punctum.data import Annotations, EpochSampler, Inspection, Windows, inspect
 from punctum.data.augment import flip_notes
 from punctum.data.columns import scans_of
 from punctum.data.places import mean_coords
 from punctum.draw import training_curves
 from punctum.evaluate import evaluate_model
+from punctum.held_out import parts_of
 from punctum.layer_overlays import write_layer_sheet
 from punctum.model import KeypointModel, ModelConfig
 from punctum.overlays import write_sheet
@@ -134,17 +135,7 @@ def load_data(settings: TrainSettings, console: Console) -> tuple[Annotations, A
 
     Every image is decoded once here, so that every mistake is found before any training.
     """
-    data = read(settings.data, settings.images)
-    if settings.val is None:
-        train_data, val_data = split(data, settings.val_fraction, settings.seed)
-    else:
-        train_data, val_data = data, read(settings.val, settings.val_images)
-        if val_data.schema.names != train_data.schema.names:
-            raise ValueError(
-                f"{settings.val} names other keypoints than {settings.data}: "
-                f"{', '.join(val_data.schema.names)} against {', '.join(train_data.schema.names)}"
-            )
-    train_data = draw_images(train_data, settings.max_images, settings.seed)
+    train_data, val_data = parts_of(settings)
     parts = {"training": train_data, "validation": val_data}
     found = {part: inspect(data, settings.crop.intensity) for part, data in parts.items()}
     for part, inspection in found.items():

@@ -97,11 +97,13 @@ def test_the_score_is_presence_times_concentration() -> None:
     logits = torch.randn(1, 4, 5, 5, generator=torch.Generator().manual_seed(0))
     head = heads.build("density", 4, 4, (5, 5))
     alone = head.decode((logits,))
+    assert alone.present is None
     absent = torch.tensor([[-100.0, 0.0, 3.0, 100.0]])
     both = head.decode((logits, absent))
     torch.testing.assert_close(both.coords, alone.coords)
     for k in range(4):
         odds = sum(math.exp(z) for z in logits[0, k].flatten().tolist()) / math.exp(absent[0, k])
+        assert both.present[0, k].item() == pytest.approx(odds / (1 + odds), abs=1e-6)
         assert both.score[0, k].item() == pytest.approx(alone.score[0, k].item() * odds / (1 + odds), abs=1e-6)
 
 

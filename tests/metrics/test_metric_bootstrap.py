@@ -154,3 +154,19 @@ def test_bad_arguments():
     for wrong in ({"level": 1.0}, {"level": 0.0}, {"n": 0}):
         with pytest.raises(ValueError, match="level must be"):
             bootstrap_interval(lambda w: w.sum(-1), torch.arange(3), **wrong)
+
+
+def test_infinite_values_count_as_very_large():
+    """Half of the values or more infinite: so is the median; an interval may end at infinity."""
+    values = torch.arange(20.0, dtype=torch.float64)[:, None]
+    huge, endless = values.clone(), values.clone()
+    huge[9:], endless[9:] = 1e300, torch.inf
+    for q in (0.0, 0.2, 0.4, 0.45, 0.5, 0.7, 1.0):
+        expected = pooled_quantile(huge, q).total
+        assert pooled_quantile(endless, q).total == (expected if expected < 1e200 else torch.inf)
+    expected = quantile_interval(huge, [0.2, 0.5, 0.9], torch.arange(20))
+    expected[expected > 1e200] = torch.inf
+    measured = quantile_interval(endless, [0.2, 0.5, 0.9], torch.arange(20))
+    torch.testing.assert_close(measured, expected)
+    assert measured[0, 0] < measured[1, 0] < torch.inf
+    assert measured[:, 2].isinf().all()

@@ -61,12 +61,14 @@ class Prediction:
         score: (B, K) in [0, 1]; higher is surer. Each head's `decode` says what it measures.
         covariance: (B, K, D, D) in normalized units squared, or None where the head knows no spread.
         heatmap: (B, K, *S), or None.
+        present: (B, K), the probability that the point is in the picture at all, or None where the head does not say.
     """
 
     coords: Tensor
     score: Tensor
     covariance: Tensor | None = None
     heatmap: Tensor | None = None
+    present: Tensor | None = None
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Prediction":
         """The same with `function` applied to every tensor: `prediction.map(Tensor.cpu)`."""

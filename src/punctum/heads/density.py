@@ -94,7 +94,7 @@ class Density(Head):
         return {"kl": -(torch.special.entr(weights) + weights * log_p).sum(-1)}
 
     def decode(self, output: tuple[Tensor, ...]) -> Prediction:
-        """Coordinate and covariance of the map, given that the point is in the picture.
+        """Coordinate and covariance of the map, given that the point is in the picture, and the probability of that.
 
             score = P(present) sum_i p_i exp(-|i - c|^2 / (2 * 2^2)),     i and the coordinate c in heatmap pixels
 
@@ -103,7 +103,8 @@ class Density(Head):
         logits = ops.as_float(output[0])
         heatmaps = ops.normalize(logits)
         coords = read_off(heatmaps, self.decoder)
-        score = concentration(heatmaps, coords)
+        score, present = concentration(heatmaps, coords), None
         if len(output) > 1:
-            score = score * torch.sigmoid(torch.logsumexp(logits.flatten(2), -1) - ops.as_float(output[1]))
-        return Prediction(coords, score, ops.covariance(heatmaps, ops.dsnt(heatmaps)), heatmaps)
+            present = torch.sigmoid(torch.logsumexp(logits.flatten(2), -1) - ops.as_float(output[1]))
+            score = score * present
+        return Prediction(coords, score, ops.covariance(heatmaps, ops.dsnt(heatmaps)), heatmaps, present)

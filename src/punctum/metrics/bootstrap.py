@@ -4,10 +4,13 @@ Each resample draws as many images as there are, with replacement, and every ins
 as often as its image is drawn. A resample is a vector of counts, so a statistic is a weighted one.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+
+from punctum.metrics.pooling import between, column_quantiles
 
 # Resamples are worked on in blocks of about this many weights, to bound memory.
 _BLOCK = 4_000_000
@@ -54,27 +57,27 @@ def bootstrap_interval(
     if not 0 < level < 1 or n < 1:
         raise ValueError(f"level must be in (0, 1) and n positive, got {level} and {n}")
     images, position = image_ids.unique(return_inverse=True)
-    generator = torch.Generator().manual_seed(seed)
     block = max(1, _BLOCK // max(1, len(images), len(image_ids), cost or 0))
-    replicates = []
-    for start in range(0, n, block):
-        counts = _draw_counts(min(block, n - start), len(images), generator).to(image_ids.device)
-        replicates.append(statistic(counts[:, position]))
-    values = torch.cat(replicates)
+    drawn = _draw_counts(n, len(images), seed).split(block)
+    values = torch.cat([statistic(counts.to(image_ids.device, torch.float64)[:, position]) for counts in drawn])
     if len(images) < 2:
         return values.new_full((2, *values.shape[1:]), torch.nan)
-    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=values.dtype, device=values.device)
-    return torch.nanquantile(values, ends, dim=0)
+    ends = [column_quantiles(values.reshape(len(values), -1), q) for q in ((1 - level) / 2, (1 + level) / 2)]
+    return torch.stack(ends).reshape(2, *values.shape[1:])
 
 
-def _draw_counts(n: int, images: int, generator: torch.Generator) -> Tensor:
-    """(n, images) float64: how often each image is drawn in each of n resamples."""
-    if images == 0:
-        return torch.zeros(n, 0, dtype=torch.float64)
-    drawn = torch.randint(images, (n, images), generator=generator)
-    return torch.zeros(n, images, dtype=torch.float64).scatter_add_(
-        1, drawn, torch.ones(()).double().expand(n, images)
-    )
+# A summary asks for the same ones hundreds of times.
+@functools.lru_cache(maxsize=2)
+def _draw_counts(n: int, images: int, seed: int) -> Tensor:
+    """(n, images) uint8: how often each image is drawn in each of n resamples."""
+    generator = torch.Generator().manual_seed(seed)
+    # No image is drawn 256 times: of more than 255, each is drawn once on average.
+    counts = torch.zeros(n, images, dtype=torch.uint8)
+    for some in counts.split(max(1, _BLOCK // max(1, images))):
+        if images:
+            drawn = torch.randint(images, some.shape, generator=generator)
+            some.scatter_add_(1, drawn, torch.ones((), dtype=torch.uint8).expand(some.shape))
+    return counts
 
 
 def mean_interval(
@@ -151,4 +154,4 @@ def _repeated_quantiles(points: Tensor, counts: Tensor, q: Tensor) -> Tensor:
     low, high = (
         points[torch.searchsorted(upto, index, right=True).clamp_max(len(points) - 1)] for index in (below, above)
     )
-    return torch.where(total > 0, torch.lerp(low, high, place - below), torch.nan)
+    return torch.where(total > 0, between(low, high, place - below), torch.nan)

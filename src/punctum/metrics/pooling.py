@@ -42,7 +42,8 @@ def pooled_quantile(values: Tensor, q: float) -> Result:
         x_(h), h = (n - 1) q counted from 0      (NumPy's default, Hyndman and Fan's type 7)
 
     Args:
-        values: (N, K), NaN where a point does not count. Any number of points (torch.quantile stops at 16 million).
+        values: (N, K), NaN where a point does not count, infinity a very large value. Any number of points
+            (torch.quantile stops at 16 million).
         q: in [0, 1].
     Returns:
         Result of a scalar and (K,).
@@ -56,11 +57,11 @@ def pooled_quantile(values: Tensor, q: float) -> Result:
     """
     if not 0 <= q <= 1:
         raise ValueError(f"q must be in [0, 1], got {q}")
-    return Result(_column_quantiles(values.reshape(-1, 1), q)[0], _column_quantiles(values, q))
+    return Result(column_quantiles(values.reshape(-1, 1), q)[0], column_quantiles(values, q))
 
 
-def _column_quantiles(values: Tensor, q: float) -> Tensor:
-    """(N, M) to (M,)."""
+def column_quantiles(values: Tensor, q: float) -> Tensor:
+    """Quantile of each column: (N, M) to (M,)."""
     if len(values) == 0:
         return values.new_full(values.shape[1:], torch.nan)
     ordered = values.sort(dim=0).values  # NaN comes last
@@ -69,7 +70,19 @@ def _column_quantiles(values: Tensor, q: float) -> Tensor:
     below = place.floor().long()
     above = torch.minimum(below + 1, (count - 1).clamp_min(0))
     low, high = (ordered.gather(0, index[None])[0] for index in (below, above))
-    return torch.lerp(low, high, (place - below).to(values.dtype))
+    return between(low, high, (place - below).to(values.dtype))
+
+
+def between(low: Tensor, high: Tensor, share: Tensor) -> Tensor:
+    """low + share (high - low), also where an end is infinite: infinity counts as a very large number.
+
+    Example:
+        >>> between(torch.tensor([1.0, 1.0]), torch.tensor([3.0, torch.inf]), torch.tensor([0.5, 0.5]))
+        tensor([2., inf])
+    """
+    # Infinity times zero, and less itself, are NaN.
+    inside = torch.where((low + high).isinf(), low + high, torch.lerp(low, high, share.to(low)))
+    return torch.where((share == 0) | (low == high), low, inside)
 
 
 def within(values: Tensor, threshold: float) -> Tensor:

@@ -27,7 +27,7 @@ def rank_correlation(score: Tensor, error: Tensor) -> Tensor:
         >>> rank_correlation(torch.tensor([0.9, 0.5, 0.1]), torch.tensor([1.0, 2.0, 30.0]))
         tensor(1., dtype=torch.float64)
     """
-    score, error, _ = _paired(score, error)
+    score, error, _ = paired(score, error)
     once = torch.ones(1, len(score), dtype=torch.float64, device=score.device)
     return _weighted(_groups(score), _groups(-error), once)[0]
 
@@ -49,7 +49,7 @@ def rank_correlation_interval(
         >>> bool(0.9 < low < high < 1)
         True
     """
-    values, errors, points = _paired(score, error)
+    values, errors, points = paired(score, error)
     row = points.nonzero()[:, 0]
     if image_ids[row].unique().numel() < 2:
         return values.new_full((2,), torch.nan)
@@ -59,8 +59,12 @@ def rank_correlation_interval(
     )
 
 
-def _paired(score: Tensor, error: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(P,) scores and errors of the points that have both, and where they stood."""
+def paired(score: Tensor, error: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(P,) scores and errors of the points that have both, as float64, and a mask of where they stood.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
     if score.shape != error.shape:
         raise ValueError(f"score {tuple(score.shape)} and error {tuple(error.shape)} must have the same shape")
     points = ~(score.isnan() | error.isnan())

@@ -94,6 +94,27 @@ class PointMetric(Metric):
         return unboxed
 
 
+class ScoredMetric(PointMetric):
+    """Collects scores beside the distances and lengths. Subclasses call the pure function in `compute`."""
+
+    point_scores: list[Tensor]
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("point_scores", default=[], dist_reduce_fx="cat")
+
+    def update(self, preds: Tensor, target: Tensor, visible: Tensor, *, score: Tensor, lengths: Tensor) -> None:
+        """Add a batch; arguments as for `distances`, scores (N, K) and lengths (N,) from a `Normalizer`."""
+        if score.shape != visible.shape:
+            raise ValueError(f"score must be {tuple(visible.shape)}, one per point, got {tuple(score.shape)}")
+        self.add(preds, target, visible, lengths=lengths)
+        self.point_scores.append(score.detach().to(self.point_distances[-1]).flatten())
+
+    def scores(self) -> Tensor:
+        """All scores so far, (N, K); to be asked for after `distances`."""
+        return dim_zero_cat(self.point_scores).reshape(-1, int(self.num_keypoints))
+
+
 class _Box:
     def __init__(self, value: Any) -> None:
         self.value = value

@@ -16,6 +16,14 @@ from punctum.ops.coords import (
     transform_points,
 )
 from punctum.ops.debias import debias
+from punctum.ops.decisions import (
+    Rule,
+    decode,
+    expected_oks_at,
+    expected_pck_at,
+    geometric_median,
+    heaviest_disk,
+)
 from punctum.ops.density import expected_oks, multilinear_weights
 from punctum.ops.dsnt_losses import dsnt_losses, dsnt_terms
 from punctum.ops.expected import crps_losses, expected_l1_losses, grid_l1_losses
@@ -24,6 +32,7 @@ from punctum.ops.highest_density import HighestDensity
 from punctum.ops.local import local_soft_argmax, peak_covariance
 from punctum.ops.losses import average_loss, euclidean_losses, l1_losses, mse_losses
 from punctum.ops.mixture import GaussianMixture, single_gaussian
+from punctum.ops.modes import ascend, mode, modes
 from punctum.ops.moments import covariance, dsnt, marginals, moments, soft_argmax
 from punctum.ops.normalize import check_heatmaps, normalize
 from punctum.ops.peak import argmax, dark, peak_index, quarter_shift
@@ -34,8 +43,10 @@ __all__ = [
     "HighestDensity",
     "MixtureFamily",
     "Noise",
+    "Rule",
     "argmax",
     "as_float",
+    "ascend",
     "average_loss",
     "axis_centres",
     "cell_places",
@@ -44,6 +55,7 @@ __all__ = [
     "crps_losses",
     "dark",
     "debias",
+    "decode",
     "draw_noise",
     "dsnt",
     "dsnt_losses",
@@ -51,8 +63,12 @@ __all__ = [
     "euclidean_losses",
     "expected_l1_losses",
     "expected_oks",
+    "expected_oks_at",
+    "expected_pck_at",
+    "geometric_median",
     "grid_l1_losses",
     "heatmap_mixture",
+    "heaviest_disk",
     "js_losses",
     "kl_losses",
     "l1_losses",
@@ -60,6 +76,8 @@ __all__ = [
     "log_gaussian",
     "marginals",
     "mixture_moments",
+    "mode",
+    "modes",
     "moments",
     "mse_losses",
     "multilinear_weights",

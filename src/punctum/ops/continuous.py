@@ -70,6 +70,8 @@ class MixtureFamily:
         if cells > max_components:
             log_mass, order = log_mass.sort(dim=-1, descending=True, stable=True)
             places = places.gather(-2, order[..., None].expand_as(places))
+        # Plane by plane, which is how densities read them.
+        places = places.movedim(-1, 0).contiguous().movedim(0, -1)
         return cls(log_mass, places, coords, spread, usable, size, min(cells, max_components))
 
     def mixture(
@@ -81,24 +83,36 @@ class MixtureFamily:
         spread_scale: Parameter = 1.0,
         spread_floor: Parameter = 0.25,
         background: Parameter = 1e-3,
+        shape: Tensor | None = None,
+        offset: Tensor | None = None,
     ) -> GaussianMixture:
-        """The mixture of these parameters, as in `heatmap_mixture`; differentiable in all of them."""
+        """The mixture of these parameters, as in `heatmap_mixture`; differentiable in all of them.
+
+        `shape` (K, D, D) is what stands for the unit matrix in h^2 and b, in heatmap pixels: where labels scatter
+        further one way than another. `offset` (K, D), in heatmap pixels, is added to the places of cells and
+        coordinate: where labels lie to one side of what the head finds.
+        """
         values = (temperature, bandwidth, centre_weight, spread_scale, spread_floor, background)
         t, h, w, a, b, e = (torch.as_tensor(v, dtype=self.centre.dtype, device=self.centre.device) for v in values)
         _check_parameters(t, h, w, a, b, e)
         cell = basis_covariance(self.size, "gaussian").to(self.centre)
+        cell_side = cell.diagonal().sqrt()
+        if shape is not None:
+            cell = cell_side[:, None] * shape.to(cell) * cell_side
         has_cells = self._has_cells()
         logs = _shares(w, e, has_cells, self.has_centre)
         centre_spread = a[..., None, None] * self.covariance + b[..., None, None] * cell
-        everywhere = torch.eye(cell.shape[-1], dtype=cell.dtype, device=cell.device).expand_as(centre_spread)
+        everywhere = torch.eye(len(self.size), dtype=cell.dtype, device=cell.device).expand_as(centre_spread)
         parts = [
             *self._cells(t, h[..., None, None].square() * cell, logs[0]),
             ("centre", logs[1][..., None], self.centre.unsqueeze(-2), centre_spread),
             ("background", logs[2][..., None], torch.zeros_like(self.centre).unsqueeze(-2), everywhere),
         ]
+        moved = torch.zeros_like(self.centre) if offset is None else offset.to(cell) * cell_side
+        planes = [(m if name == "background" else m + moved.unsqueeze(-2)).movedim(-1, 0) for name, _, m, _ in parts]
         return GaussianMixture(
             torch.cat([weights for _, weights, _, _ in parts], -1),
-            torch.cat([means for _, _, means, _ in parts], -2),
+            torch.cat(planes, -1).movedim(0, -1),
             torch.stack([spread.expand_as(centre_spread) for *_, spread in parts], -3),
             {name: weights.shape[-1] for name, weights, _, _ in parts},
         )

@@ -3,10 +3,7 @@
 import torch
 from torch import Tensor
 
-from punctum.ops.mixture import GaussianMixture
-
-# Numbers that are held at a time.
-_AT_A_TIME = 2**22
+from punctum.ops.mixture import GaussianMixture, in_parts
 
 
 class HighestDensity:
@@ -103,16 +100,12 @@ class HighestDensity:
 
 
 def _surprises(mixture: GaussianMixture, n: int) -> Tensor:
-    """-log p of n draws, ascending, some maps at a time."""
-    flat = mixture.map(lambda x: x.flatten(0, 1).unsqueeze(0))
-    rows = flat.log_weights.shape[1]
-    some = max(1, _AT_A_TIME // n)
-    parts = []
-    for start in range(0, rows, some):
-        part = flat.map(lambda x, row=slice(start, start + some): x[:, row])  # type: ignore[misc]
-        parts.append((-part.log_prob(part.draw(n))).sort(-1).values)
-    empty = mixture.log_weights.new_zeros(1, 0, n)
-    return torch.cat([empty, *parts], 1).reshape(*mixture.log_weights.shape[:2], n)
+    """-log p of n draws, ascending."""
+
+    def of_part(part: GaussianMixture) -> Tensor:
+        return (-part.log_prob(part.draw(n))).sort(-1).values
+
+    return in_parts(of_part, mixture, terms=n, at_a_time=2**20)
 
 
 def _interpolate(values: Tensor, place: Tensor) -> Tensor:

@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from punctum.ops.cholesky import Factor, cholesky, log_determinant, whiten
+from punctum.ops.cholesky import cholesky, log_determinant, precision
 from punctum.ops.coords import as_float, transform_covariance, transform_points
 
-# Terms of a sum that are held at a time: they stay in a core's cache.
+# Numbers that an operation over many maps holds at a time: they stay in a core's cache.
 _AT_A_TIME = 2**18
 
 
@@ -95,31 +96,19 @@ class GaussianMixture:
             ValueError: the points do not fit the mixture.
         """
         lead, dims = self.log_weights.shape[:-1], self.means.shape[-1]
-        if points.shape[: len(lead)] != lead or points.shape[-1] != dims or points.ndim - len(lead) not in (1, 2):
+        if points.shape[:2] != lead or points.shape[-1] != dims or points.ndim not in (3, 4):
             raise ValueError(
                 f"points must be {(*lead, dims)} or {(*lead, 'N', dims)} for this mixture, got {tuple(points.shape)}"
             )
-        flat = as_float(points).to(self.means.dtype).reshape(math.prod(lead), -1, dims)
-        return self._log_prob(flat).reshape(points.shape[:-1])
+        places = as_float(points).to(self.means.dtype)
+        places = places.unsqueeze(2) if points.ndim == 3 else places
+        some = max(1, _AT_A_TIME // max(1, self.log_weights.shape[-1]))
 
-    def _log_prob(self, points: Tensor) -> Tensor:
-        """(R, N) for points (R, N, D) of the R = B K maps, some maps and some points at a time."""
-        rows, counts = points.shape[0], list(self.groups.values())
-        factor = cholesky(self.covariances.flatten(0, -4))
-        log_norm = -0.5 * (log_determinant(factor) + points.shape[-1] * math.log(2 * math.pi))
-        heights = self.log_weights.reshape(rows, -1) + torch.cat(_spread(log_norm, counts), -1)
-        # One plane for each coordinate: numbers that lie side by side are read several times faster.
-        means = self.means.reshape(rows, *self.means.shape[-2:]).movedim(-1, 0).contiguous()
-        at_a_time = max(1, _AT_A_TIME // max(1, points[0, :, 0].numel() * heights.shape[-1])) if rows else 1
-        # `split`, not slices: the gradient of each slice would be as large as the whole.
-        pieces = zip(
-            heights.split(at_a_time),
-            means.split(at_a_time, dim=1),
-            zip(*(entry.split(at_a_time) for row in factor for entry in row), strict=True),
-            points.split(at_a_time),
-            strict=True,
-        )
-        return torch.cat([_log_sums(h, m, _rows(entries), counts, p) for h, m, entries, p in pieces])
+        def of_part(part: "GaussianMixture", places: Tensor) -> Tensor:
+            return torch.cat([log_sum(log_terms(part, some_of)) for some_of in places.split(some, 2)], -1)
+
+        terms = min(places.shape[2], some) * self.log_weights.shape[-1]
+        return in_parts(of_part, self, places, terms=terms).reshape(points.shape[:-1])
 
     def transform(self, matrix: Tensor) -> "GaussianMixture":
         """The mixture under an affine map, A mu + t and A S A^T: exactly the density of mapped places.
@@ -251,33 +240,76 @@ def single_gaussian(mean: Tensor, covariance: Tensor) -> GaussianMixture:
     return GaussianMixture(weights, mean.unsqueeze(-2), covariance.unsqueeze(-3), {"centre": 1})
 
 
-def _log_sums(heights: Tensor, means: Tensor, factor: Factor, counts: list[int], points: Tensor) -> Tensor:
-    """log sum_m exp(h_m - d_m^2 / 2), (R, N): heights (R, M), means (D, R, M), entries (R, G), points (R, N, D)."""
-    places = [axis.unsqueeze(-1) for axis in points.unbind(-1)]
-    planes = [plane.split(counts, -1) for plane in means.unbind(0)]
-    logs = []
-    for g, height in enumerate(heights.split(counts, -1)):
-        offsets = [place - plane[g].unsqueeze(1) for place, plane in zip(places, planes, strict=True)]
-        white = whiten([[entry[:, g, None, None] for entry in row] for row in factor], offsets)
-        distance2 = white[0].square()
-        for z in white[1:]:
-            distance2 = torch.addcmul(distance2, z, z)
-        logs.append(torch.add(height.unsqueeze(1), distance2, alpha=-0.5))
-    return torch.cat(logs, -1).logsumexp(-1)
+def log_terms(mixture: GaussianMixture, points: Tensor) -> Tensor:
+    """log w_m N(y; mu_m, S_g(m)) of every component on its own, (B, K, N, M), for points (B, K, N, D).
+
+        d^2 = sum_ij P_ij (y - mu)_i (y - mu)_j,     P = S^-1
+
+    The products of offsets are the planes of a matrix product with P's entries: few passes over much memory, and few
+    more for their gradient.
+    """
+    (batch, keypoints), dims = mixture.log_weights.shape[:2], points.shape[-1]
+    counts, factor = list(mixture.groups.values()), cholesky(mixture.covariances)
+    log_norm = -0.5 * (log_determinant(factor) + dims * math.log(2 * math.pi))
+    entries = [(-0.5 if i == j else -1.0) * p for i, row in enumerate(precision(factor)) for j, p in enumerate(row)]
+    forms = torch.stack(entries, -1).flatten(0, 1)
+    places = points.flatten(0, 1).unbind(-1)
+    parts = []
+    groups = zip(mixture.log_weights.split(counts, -1), mixture.means.split(counts, -2), strict=True)
+    for g, (log_weights, means) in enumerate(groups):
+        # One plane for each coordinate: numbers that lie side by side are read several times faster.
+        planes = means.flatten(0, 1).movedim(-1, 0).contiguous().unbind(0)
+        offsets = [place.unsqueeze(-1) - plane.unsqueeze(1) for place, plane in zip(places, planes, strict=True)]
+        products = torch.stack([offsets[i] * offsets[j] for i in range(dims) for j in range(i + 1)], 1)
+        # Autocast would run the product in half precision.
+        with torch.autocast(points.device.type, enabled=False):
+            distance2 = torch.bmm(forms[:, g, None], products.flatten(2)).reshape(offsets[0].shape)
+        heights = log_weights + log_norm[..., g, None]
+        parts.append(heights.flatten(0, 1).unsqueeze(1) + distance2)
+    return torch.cat(parts, -1).unflatten(0, (batch, keypoints))
 
 
-def _spread(values: Tensor, counts: list[int]) -> list[Tensor]:
-    """A number for each group (R, G) as one for each of its components, [(R, count), ...]."""
-    return [values[:, g, None].expand(-1, count) for g, count in enumerate(counts)]
+def log_sum(logs: Tensor) -> Tensor:
+    """log sum exp over the last axis, in which nothing is smaller than exp(-80) of the largest term.
+
+    Far components are the rule: on a processor their exponentials, below the smallest normal number, take eight times
+    as long as others. 1e-35 of a sum is no part of it in float64 either.
+    """
+    top = logs.detach().amax(-1, keepdim=True).clamp_min(torch.finfo(logs.dtype).min)
+    return F.threshold(logs - top, -80.0, -80.0).exp().sum(-1).log() + top[..., 0]
 
 
-def _rows(entries: tuple[Tensor, ...]) -> Factor:
-    """A factor's entries in one line, as rows of 1, 2, ... entries again."""
-    rows: Factor = []
-    while sum(len(row) for row in rows) < len(entries):
-        start = sum(len(row) for row in rows)
-        rows.append(list(entries[start : start + len(rows) + 1]))
-    return rows
+def in_parts(
+    function: Callable[..., Tensor],
+    mixture: GaussianMixture,
+    *others: Tensor,
+    terms: int,
+    at_a_time: int = _AT_A_TIME,
+) -> Tensor:
+    """`function(mixture, *others)` over some maps at a time, so that what it holds stays in a core's cache.
+
+    Args:
+        function: of a mixture of (1, R) maps and of tensors (1, R, ...), to a tensor (1, R, ...).
+        mixture: of B x K maps.
+        others: (B, K, ...).
+        terms: numbers that the function holds for each map, at a time.
+        at_a_time: numbers to hold at most, unless one map has more.
+    Returns:
+        (B, K, ...).
+    """
+    lead = mixture.log_weights.shape[:2]
+    size = max(1, at_a_time // max(1, terms))
+    if math.prod(lead) <= size:
+        return function(mixture, *others)
+    # `split`, not slices: the gradient of each slice would be as large as the whole.
+    tensors = (mixture.log_weights, mixture.means, mixture.covariances, *others)
+    parts = [
+        function(replace(mixture, log_weights=weights, means=means, covariances=covariances), *rest)
+        for weights, means, covariances, *rest in zip(
+            *(x.flatten(0, 1).unsqueeze(0).split(size, 1) for x in tensors), strict=True
+        )
+    ]
+    return torch.cat(parts, 1).unflatten(1, lead).squeeze(0)
 
 
 @lru_cache(maxsize=8)
