@@ -3,27 +3,29 @@
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from punctum.calibration import Calibration, MapSet, needed
+from punctum.calibration import Calibration, MapSet, check_images, check_levels, save
 from punctum.data import Annotations, inspect, read
-from punctum.data.errors import counted
 from punctum.decision import Decision
 from punctum.evaluate import check_kind_and_names, image_numbers
 from punctum.heads import Prediction
 from punctum.held_out import parts_of, refuse_trained_on
+from punctum.metrics import sigmas_of
 from punctum.predict import Predictor, load_model, model_folder
 from punctum.progress import count
-from punctum.reading import Scales
+from punctum.reading import Reading
+from punctum.scales import Scales
 from punctum.terminal import print_notes
 from punctum.train_settings import load_config
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
+MEANING = {"bbox": "longer side of the box", "image": "longer side of the picture", "pixels": "pixel"}
 
 
 def calibrate(
@@ -49,8 +51,8 @@ def calibrate(
         images: their folder, where it cannot be told.
         levels: what regions shall promise.
         within: the distance that the score is about, in lengths of the normalizer.
-        normalizer: bbox, image or pixels, which are known of a picture without labels; None: bbox where every instance
-            has a box, else image.
+        normalizer: bbox, image or pixels, which are known of a picture without labels; None: bbox where every
+            instance has a box, else image.
         decision: which place of the density is said; None: what the head reads off.
         flip_test: predict with the flip test, now and whenever the calibration shall hold.
         seed: of the split between what is fitted and what is promised.
@@ -70,27 +72,50 @@ def calibrate(
     check_kind_and_names(model, annotations)
     if model.dims == 1:
         raise ValueError("calibrate: this model finds layers in scans; regions are for points in images and volumes")
-    _check_enough(annotations, levels)
+    check_images(len(set(annotations.images)), check_levels(levels))
+    if not within > 0:
+        raise ValueError(f"within must be a positive distance in lengths, got {within:g}")
+    reading = Reading(decision or Decision(), sigmas=sigmas_of(model.config.schema))
     word = normalizer or default_normalizer(annotations)
     predictor = Predictor(model, device, batch_size, flip_test=flip_test)
     inspection = inspect(annotations, predictor.crop.intensity)
     print_notes([*notes, *inspection.notes], console)
     with count(console, "predicting", len(annotations)) as advance:
-        maps = collect(predictor, annotations, Scales.of(annotations.boxes, inspection.sizes).lengths(word), advance)
+        maps = collect(predictor, annotations, Scales.of(annotations.boxes, inspection.sizes), word, advance)
     calibration = Calibration.fit(
         maps,
         names=model.config.schema.names,
         levels=tuple(levels),
         within=within,
         normalizer=word,
-        decision=decision or Decision(),
+        decision=str(reading.decision),
+        decide=None if reading.decision.kind == "head" else reading.decide_maps,
         flip_test=flip_test,
         seed=seed,
     )
-    path = calibration.save(model_folder(run))
+    path = save(calibration, model_folder(run))
     print_calibration(calibration, console)
     console.print(f"calibration: {path}")
     return calibration
+
+
+def print_calibration(calibration: Calibration, console: Console) -> None:
+    """What was found, in a few lines."""
+    total, promised = calibration.images
+    console.print(
+        f"{total} images: {total - promised} for densities and covariances, {promised} for what they promise; "
+        f"rule: {calibration.decision}",
+        highlight=False,
+    )
+    table = Table("region holds its point", *(f"{100 * level:g} %" for level in calibration.levels))
+    for kind, unit in (("ball", "spreads"), ("ellipse", "deviations"), ("hdr", "of the density")):
+        bounds = calibration.bounds[kind].median(1).values.tolist()
+        table.add_row(f"{kind}: median bound, {unit}", *(f"{bound:.3f}" for bound in bounds))
+    console.print(table)
+    console.print(
+        f"score: probability of an error of at most {calibration.within:g} of the {MEANING[calibration.normalizer]}",
+        highlight=False,
+    )
 
 
 def _held_out(run: Path, data: str | Path | None, images: str | Path | None) -> tuple[Annotations, list[str]]:
@@ -110,7 +135,8 @@ def default_normalizer(annotations: Annotations) -> str:
 def collect(
     predictor: Predictor,
     annotations: Annotations,
-    lengths: NDArray[np.float64],
+    scales: Scales,
+    normalizer: str,
     on_batch: Callable[[int], object] | None = None,
 ) -> MapSet:
     """What a model says of every instance, heatmaps included, beside the truth.
@@ -118,7 +144,8 @@ def collect(
     Args:
         predictor: of points in pictures.
         annotations: N instances.
-        lengths: (N,) what distances are measured by, in original pixels.
+        scales: how large they are.
+        normalizer: what distances are measured by: bbox, image or pixels.
         on_batch: called with n when n more instances are done.
     Returns:
         All of it in memory: 4 bytes for each cell of each map.
@@ -135,13 +162,13 @@ def collect(
         keypoints=torch.from_numpy(annotations.keypoints),
         visible=torch.from_numpy(annotations.labelled),
         images=torch.from_numpy(image_numbers(annotations.images)),
-        lengths=torch.from_numpy(lengths),
+        lengths=torch.from_numpy(scales.lengths(normalizer)),
+        sides=torch.from_numpy(scales.boxes),
     )
 
 
 def joined(parts: Sequence[Prediction]) -> Prediction:
     """Batches, one after the other; what one of them lacks, all lack."""
     columns = {f.name: [getattr(part, f.name) for part in parts] for f in fields(Prediction)}
-    return Prediction(
-        **{name: None if any(v is None for v in values) else torch.cat(values) for name, values in columns.items()}
-    )
+    values: dict[str, Any] = {k: None if any(v is None for v in vs) else torch.cat(vs) for k, vs in columns.items()}
+    return Prediction(**values)

@@ -17,7 +17,8 @@ Command = Callable[[list[str], Console], None]
 
 FLIP_TEST = "average each prediction with that of the mirrored picture"
 COMPILE = "compile the network first: a minute or more, paid back after thousands of pictures"
-DECODE = "which place to say: head, mean, mode, median, oks, oks:SIGMA or pck:DISTANCE (default: as calibrated, else head)"
+DECODE = "which place to say: head, mean, mode, median, oks, oks:SIGMA or pck:DISTANCE"
+AS_CALIBRATED = " (default: as calibrated, else head)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -129,12 +130,14 @@ def _evaluate(args: list[str], console: Console) -> None:
     parser.add_argument("--min_length", type=float, default=0.0, help="leave out shorter normalizers, px")
     parser.add_argument("--spacing", type=float, help="millimetres per pixel: errors in mm too (default: the data's)")
     parser.add_argument("--by", help="joints, occlusion or size: measure easy, medium and hard instances apart too")
+    parser.add_argument("--decode", help=DECODE + AS_CALIBRATED)
     parser.add_argument("--flip_test", action="store_true", help=FLIP_TEST)
     parser.add_argument("--compile", action="store_true", help=COMPILE)
     parser.add_argument("--out", help="folder for metrics.json and report.html (default: the run folder)")
     parser.add_argument("--no_report", action="store_true", help="leave out report.html, the page to look at")
     parser.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
     given = parser.parse_args(underscored(args))
+    from punctum.decision import Decision
     from punctum.evaluate import Protocol, evaluate
 
     protocol = Protocol(normalizer=given.normalizer, min_length=given.min_length, spacing=given.spacing, by=given.by)
@@ -150,13 +153,14 @@ def _evaluate(args: list[str], console: Console) -> None:
         device=given.device,
         flip_test=given.flip_test,
         compile=given.compile,
+        decision=None if given.decode is None else Decision.parse(given.decode),
         report=not given.no_report,
     )
 
 
 def _calibrate(args: list[str], console: Console) -> None:
     parser = _parser("calibrate", "Find out how far to trust a model, on images that it has not learned from.")
-    parser.add_argument("run", help="the run folder that `punctum train` made; calibration.json goes beside its model")
+    parser.add_argument("run", help="the run folder that `punctum train` made")
     parser.add_argument(
         "data", nargs="?", help="annotations (default: the images that the run kept back for validation)"
     )
@@ -171,7 +175,8 @@ def _calibrate(args: list[str], console: Console) -> None:
         help="the score is the probability of an error of at most this, in lengths (default: %(default)s)",
     )
     parser.add_argument(
-        "--normalizer", help="what a length is: bbox, image or pixels (default: bbox where there are boxes, else image)"
+        "--normalizer",
+        help="what a length is: bbox, image or pixels (default: bbox where there are boxes, else image)",
     )
     parser.add_argument("--decode", default="head", help=DECODE)
     parser.add_argument("--flip_test", action="store_true", help=FLIP_TEST)
@@ -294,13 +299,23 @@ def _predict(args: list[str], console: Console) -> None:
     )
     parser.add_argument("--out", required=True, help="file for the coordinates: .csv or .json")
     parser.add_argument("--draw", help="folder for the pictures with their points drawn in")
-    parser.add_argument("--ellipses", action="store_true", help="draw the heatmaps' spread, not calibrated")
+    parser.add_argument(
+        "--ellipses", action="store_true", help="draw regions of a calibrated model; of others the heatmaps' spread"
+    )
+    parser.add_argument("--decode", help=DECODE + AS_CALIBRATED)
+    parser.add_argument(
+        "--level", type=float, help="of the regions in a csv and in drawings (default: 0.95, or the next below)"
+    )
+    parser.add_argument(
+        "--places", type=int, default=0, help="write so many likely places of each point, with their probabilities"
+    )
     parser.add_argument("--spacing", help="X,Y,Z: millimetres per voxel, for volumes whose files do not say it")
     parser.add_argument("--flip_test", action="store_true", help=FLIP_TEST)
     parser.add_argument("--compile", action="store_true", help=COMPILE)
     parser.add_argument("--batch_size", type=int, default=32, help="pictures at a time (default: %(default)s)")
     parser.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
     given = parser.parse_args(underscored(args))
+    from punctum.decision import Decision
     from punctum.predict_files import predict_files
 
     predict_files(
@@ -314,6 +329,9 @@ def _predict(args: list[str], console: Console) -> None:
         device=given.device,
         flip_test=given.flip_test,
         compile=given.compile,
+        decision=None if given.decode is None else Decision.parse(given.decode),
+        places=given.places,
+        level=given.level,
         console=console,
     )
 

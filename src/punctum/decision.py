@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import torch
 from torch import Tensor
 
 from punctum.ops import GaussianMixture
@@ -74,6 +73,9 @@ class Decision:
     def meaning(self) -> str:
         """What the rule is best at, in words."""
         return _MEANING[self.kind]
+
+
+HEAD = Decision()
 
 
 def decide(

@@ -12,18 +12,34 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
+from punctum.calibration import KINDS
 from punctum.data import Annotations, inspect, read
+from punctum.decision import Decision
 from punctum.evaluation import Evaluation
 from punctum.files import write_text
-from punctum.metrics import Normalizer, difficulty, instance_areas, mean_interval, oks, sigmas_of, summarize
+from punctum.metrics import (
+    Normalizer,
+    difficulty,
+    distances,
+    instance_areas,
+    keypoint_similarity,
+    mean_interval,
+    oks,
+    sigmas_of,
+    summarize,
+)
+from punctum.metrics.calibration import Regions, summarize_trust
 from punctum.metrics.difficulty import LEVELS, Criterion
 from punctum.model import KeypointModel
 from punctum.ops import transform_points
-from punctum.predict import Points, Predictor, check_kind, load_model
+from punctum.points import Points
+from punctum.predict import Predictor, check_kind, load_model, model_folder
 from punctum.predict_layers import LayerPredictor
 from punctum.predict_network import say_compiling
 from punctum.progress import count
-from punctum.terminal import print_by_difficulty, print_per_keypoint, print_table
+from punctum.reading import Reading, reading_of
+from punctum.scales import Scales
+from punctum.terminal import print_by_difficulty, print_notes, print_per_keypoint, print_table, print_trust
 
 # Names in a message, of either side.
 LISTED = 20
@@ -74,6 +90,7 @@ def evaluate(
     device: str | torch.device | None = None,
     flip_test: bool = False,
     compile: bool = False,
+    decision: Decision | None = None,
     report: bool = False,
 ) -> dict[str, Any]:
     """Measure a trained model on annotated images, beside the constant predictor.
@@ -88,11 +105,12 @@ def evaluate(
         device: where to compute.
         flip_test: average each prediction with that of the mirrored picture.
         compile: predict through `torch.compile`.
+        decision: which place of the density is said; None: that of the model's calibration, else the head's own.
         report: write report.html as well, a page to look at.
     Returns:
         What metrics.json holds: n, epe_px, pck, per_keypoint, intervals, and the same of the constant predictor,
         which puts every point at its mean place in the training crops: a model that does not beat it has
-        learned nothing.
+        learned nothing. Of a calibrated model "trust" says how its promises fare.
     Raises:
         ValueError: the data or protocol is wrong, or the model finds other keypoints than the data names.
         OSError: a file cannot be read or written.
@@ -100,6 +118,9 @@ def evaluate(
     run = Path(run)
     model = load_model(run)
     annotations = read(data, images)
+    reading, doubt = reading_of(model, model_folder(run), decision, flip_test=flip_test)
+    if doubt is not None and console is not None:
+        print_notes([doubt], console)
     metrics = evaluate_model(
         model,
         annotations,
@@ -110,6 +131,7 @@ def evaluate(
         flip_test=flip_test,
         compile=compile,
         run=run,
+        reading=reading,
     )
     if report:
         from punctum.report.folder import write_report
@@ -132,15 +154,17 @@ def evaluate_model(
     flip_test: bool = False,
     compile: bool = False,
     run: Path | None = None,
+    reading: Reading | None = None,
 ) -> dict[str, Any]:
     """`evaluate` for a model and annotations at hand; writes `out`/metrics.json when there is an `out`.
 
     `per_keypoint` says whether to print a line per keypoint as well; metrics.json holds them always. `run` is the
-    model's folder, for those who read metrics.json elsewhere.
+    model's folder, for those who read metrics.json elsewhere; `reading` says how predictions become points.
     """
     protocol, console = protocol or Protocol(), console or Console(quiet=True)
     check_kind_and_names(model, annotations)
-    predictor = predictor_for(model, device, flip_test=flip_test, compile=compile)
+    reading = reading or Reading()
+    predictor = predictor_for(model, device, flip_test=flip_test, compile=compile, reading=reading)
     say_compiling(console, compile)
     notes, points = _inspected_points(predictor, annotations, console)
     metrics = measure(points.keypoints, annotations, points.image_sizes, protocol, points.score)
@@ -155,10 +179,14 @@ def evaluate_model(
         "data": str(annotations.source),
         "notes": list(notes),
         "flip_test": flip_test,
+        "decode": str(reading.decision),
         **metrics,
+        **trust_figures(points, annotations, reading, protocol.seed),
         **({} if by is None else {"by_difficulty": by}),
     }
     print_table(metrics, console)
+    if "trust" in metrics:
+        print_trust(metrics["trust"], console)
     if by is not None:
         print_by_difficulty(by, console)
     if per_keypoint:
@@ -183,7 +211,46 @@ def _inspected_points(
     kept = predictor.keep_crops(annotations)
     notes = inspect(annotations, intensity, kept.add).notes
     with count(console, "evaluating", len(annotations)) as advance:
-        return notes, predictor.annotated_points(annotations, advance, kept)
+        return notes, predictor.annotated_points(annotations, advance, kept, judge=True)
+
+
+def trust_figures(
+    points: Points, annotations: Annotations, reading: Reading, seed: int = 0
+) -> dict[str, dict[str, Any]]:
+    """How the promises of a calibrated model fare, as `{"trust": ...}`; nothing for others."""
+    trust, calibration = points.trust, reading.calibration
+    if trust is None or trust.judged is None or calibration is None:
+        return {}
+    judged = trust.judged
+    target, visible = torch.from_numpy(annotations.keypoints), torch.from_numpy(annotations.labelled)
+    keypoints = torch.from_numpy(points.keypoints)
+    sigmas, areas = sigmas_of(annotations.schema), instance_areas(annotations)
+    errors = distances(keypoints, target, visible)
+    figures = summarize_trust(
+        errors,
+        torch.from_numpy(points.score),
+        names=annotations.schema.names,
+        lengths=torch.from_numpy(Scales.of(annotations.boxes, points.image_sizes).lengths(calibration.normalizer)),
+        distance=calibration.within,
+        image_ids=torch.from_numpy(image_numbers(annotations.images)),
+        levels=trust.levels,
+        regions={kind: _regions(judged.inside[kind], judged.size[kind]) for kind in KINDS},
+        joint={kind: _regions(judged.joint[kind], judged.joint_size[kind]) for kind in KINDS},
+        level=torch.from_numpy(judged.level),
+        log_prob=torch.from_numpy(judged.log_prob),
+        crps=torch.from_numpy(judged.crps),
+        energy=torch.from_numpy(judged.energy),
+        similarity=None if sigmas is None else keypoint_similarity(errors, areas, sigmas),
+        flags={name: torch.from_numpy(flag) for name, flag in trust.flags.items()},
+        seed=seed,
+    )
+    return {
+        "trust": {"normalizer": calibration.normalizer, "calibration_images": list(calibration.images), **figures}
+    }
+
+
+def _regions(inside: NDArray[np.float64], size: NDArray[np.float64]) -> Regions:
+    return Regions(torch.from_numpy(inside), torch.from_numpy(size))
 
 
 def as_evaluation(points: Points, annotations: Annotations, protocol: Protocol) -> Evaluation:
@@ -209,10 +276,18 @@ def predictor_for(
     *,
     flip_test: bool = False,
     compile: bool = False,
+    reading: Reading | None = None,
 ) -> Predictor | LayerPredictor:
-    """What finds the model's points in pictures, or its layers in scans."""
-    kind = LayerPredictor if model.dims == 1 else Predictor
-    return kind(model, device, flip_test=flip_test, compile=compile)
+    """What finds the model's points in pictures, or its layers in scans, which have one reading only.
+
+    Raises:
+        ValueError: another reading for layers.
+    """
+    if model.dims > 1:
+        return Predictor(model, device, flip_test=flip_test, compile=compile, reading=reading)
+    if reading is not None and reading.needs_heatmaps:
+        raise ValueError("decode: layers in scans are what the head reads off; other rules are for points")
+    return LayerPredictor(model, device, flip_test=flip_test, compile=compile)
 
 
 def measure(

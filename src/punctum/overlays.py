@@ -22,6 +22,8 @@ Picture = NDArray[np.uint8]
 # Percentiles: a person shall see something in a dark 16-bit image, too.
 VIEW = CropSettings(input_size=(240, 240), padding=1.4, intensity="percentile")
 VOLUME_VIEW = CropSettings(input_size=(100, 100, 100), padding=1.4, intensity="percentile")
+# Standard deviations at which `draw_points` draws an ellipse.
+DRAWN_SIGMAS = 2.0
 # Landmarks of one volume that a drawing of it shows.
 SHOWN = 8
 
@@ -105,6 +107,7 @@ def draw_volume(
     *,
     spacing: NDArray[np.float64] | None = None,
     ellipses: bool = False,
+    level: int = 0,
 ) -> Picture:
     """Slices through the first landmarks of a volume, one under the other; ellipses as `draw_instances` has them."""
     volume = read_picture(path)
@@ -113,7 +116,7 @@ def draw_volume(
     crop = _eight_bits(crop_image(volume, matrix, VOLUME_VIEW))
     cells, titles = [], []
     for p in predictions:
-        spread = _spread(p, matrix) if ellipses else None
+        spread = _spread(p, matrix, level) if ellipses else None
         for k in range(min(len(p.names), SHOWN)):
             cells.append(draw_slices(crop, _moved(p.keypoints, matrix), schema, k, covariance=spread))
             place = ", ".join(f"{v:.1f}" for v in p.keypoints[k])
@@ -122,17 +125,23 @@ def draw_volume(
 
 
 def draw_instances(
-    image: Picture, predictions: Sequence[ImagePrediction], schema: Schema, *, ellipses: bool = False
+    image: Picture,
+    predictions: Sequence[ImagePrediction],
+    schema: Schema,
+    *,
+    ellipses: bool = False,
+    level: int = 0,
 ) -> Picture:
     """A whole picture, enlarged until it is legible, with all its instances.
 
-    Ellipses, at two sigma, show the heatmaps' spread. It is not calibrated: a regularizer that asks for a sigma of
-    one cell gets it, however small the errors are.
+    Ellipses hold their points with the probability of the calibration's level at that position. Without a calibration
+    they show the heatmaps' spread at two sigma: a regularizer that asks for a sigma of one cell gets it, however
+    small the errors are.
     """
     picture, matrix = enlarge(image)
     for p in predictions:
         points = _moved(p.keypoints, matrix)
-        spread = _spread(p, matrix) if ellipses else None
+        spread = _spread(p, matrix, level) if ellipses else None
         picture = draw_points(picture, points, schema, covariance=spread, score=p.score, scale=1)
     return picture
 
@@ -165,10 +174,14 @@ def _moved(points: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[
     return transform_points(torch.from_numpy(points), torch.from_numpy(matrix)).numpy()
 
 
-def _spread(prediction: ImagePrediction, matrix: NDArray[np.float64]) -> NDArray[Any] | None:
+def _spread(prediction: ImagePrediction, matrix: NDArray[np.float64], level: int) -> NDArray[Any] | None:
+    """Covariances of which two sigma are drawn."""
     if prediction.covariance is None:
         return None
-    return transform_covariance(torch.from_numpy(prediction.covariance), torch.from_numpy(matrix)).numpy()
+    spread = transform_covariance(torch.from_numpy(prediction.covariance), torch.from_numpy(matrix)).numpy()
+    if prediction.trust is None:
+        return spread
+    return spread * (prediction.trust.factor[:, level, None, None] / DRAWN_SIGMAS) ** 2
 
 
 def _median_error(annotations: Annotations, i: int, prediction: ImagePrediction) -> str:

@@ -1,7 +1,7 @@
 """From pictures to coordinates in their own pixels."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,15 @@ from torch import Tensor
 from punctum.data import Annotations
 from punctum.data.crop import CropSettings, crop_image, crop_matrix, to_image_matrix
 from punctum.data.volumes import as_volume, is_volume, read_picture, read_spacing
+from punctum.decision import Decision
 from punctum.flip_test import mirrored_mean
 from punctum.heads import Prediction
 from punctum.model import KeypointModel
-from punctum.ops import transform_covariance, transform_points
+from punctum.points import Points, Trust
 from punctum.predict_network import Network
 from punctum.predict_reading import KEPT_BYTES, KeptCrops, Sample, read_ahead
+from punctum.reading import Reading, reading_of
+from punctum.scales import Scales
 from punctum.schema import Schema
 
 Picture = str | Path | NDArray[Any]
@@ -38,6 +41,9 @@ class ImagePrediction:
         score: (K,) in [0, 1].
         covariance: (K, D, D) in pixels squared, or None where the head knows no spread.
         present: (K,) the probability that the point is in the picture, or None where the head does not say.
+        trust: what the model's calibration promises, or None where there is none.
+        places: the n likeliest places (K, n, D) of each point, NaN where there are fewer, and the probability of
+            each (K, n); None where nobody asked.
     """
 
     image: str
@@ -47,30 +53,8 @@ class ImagePrediction:
     score: NDArray[np.float64]
     covariance: NDArray[np.float64] | None
     present: NDArray[np.float64] | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Points:
-    """N instances as arrays: keypoints (N, K, D), score (N, K), covariance (N, K, D, D) or None, the map from
-    normalized crop coordinates to pixels (N, D + 1, D + 1), the pictures' sizes (N, D) as (H, W) or (D, H, W), and
-    the probability (N, K) that a point is in the picture, or None."""
-
-    keypoints: NDArray[np.float64]
-    score: NDArray[np.float64]
-    covariance: NDArray[np.float64] | None
-    to_image: NDArray[np.float64]
-    image_sizes: NDArray[np.int64]
-    present: NDArray[np.float64] | None = None
-
-    @classmethod
-    def join(cls, parts: Sequence["Points"]) -> "Points":
-        """Batches, one after the other; what one of them lacks, all lack."""
-        columns = {f.name: [getattr(part, f.name) for part in parts] for f in fields(cls)}
-        joined: dict[str, Any] = {
-            name: None if any(v is None for v in values) else np.concatenate(values)
-            for name, values in columns.items()
-        }
-        return cls(**joined)
+    trust: Trust | None = None
+    places: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
 
 
 class Predictor:
@@ -84,6 +68,8 @@ class Predictor:
             time for somewhat smaller errors.
         fuse: predict with `model.fuse()`: the same points to about 1e-5 of the crop, faster.
         compile: predict through `torch.compile`; worth its wait for thousands of pictures.
+        reading: how what the network says becomes points: by another rule, or calibrated; `punctum.load` finds the
+            calibration of a run.
     Raises:
         ValueError: a flip test of keypoints that have no flip pairs.
     Example:
@@ -100,6 +86,7 @@ class Predictor:
         flip_test: bool = False,
         fuse: bool = True,
         compile: bool = False,
+        reading: Reading | None = None,
     ) -> None:
         if flip_test and not model.config.schema.flip_pairs:
             raise ValueError(
@@ -112,6 +99,7 @@ class Predictor:
         # Both halves of a flip test go through the network as one batch, of no more crops than without it.
         self._pictures = max(1, batch_size // 2) if flip_test else batch_size
         self.flip_test = flip_test
+        self.reading = reading or Reading()
         self.crop = CropSettings(input_size=model.config.input_size, **model.config.preprocessing)
         if model.dims == 1:
             raise ValueError("this model finds layers in scans: use punctum.predict_layers.LayerPredictor")
@@ -169,12 +157,16 @@ class Predictor:
         annotations: Annotations,
         on_batch: Callable[[int], object] | None = None,
         kept: KeptCrops | None = None,
+        *,
+        judge: bool = False,
     ) -> Points:
         """Those as arrays, for the metrics; `on_batch(n)` is called when n more instances are done.
 
-        Crops that were `kept` are taken from there, instead of reading their pictures again.
+        Crops that were `kept` are taken from there, instead of reading their pictures again. With `judge` what a
+        calibration promises is held against the labels.
         """
-        return self.points(annotations.images, list(annotations.boxes), on_batch, annotations.spacing, kept)
+        truth = np.where(annotations.labelled[..., None], annotations.keypoints, np.nan) if judge else None
+        return self.points(annotations.images, list(annotations.boxes), on_batch, annotations.spacing, kept, truth)
 
     def keep_crops(self, annotations: Annotations, limit: int = KEPT_BYTES) -> KeptCrops:
         """A place for the crops of pictures that somebody else decodes: give its `add` to `data.inspect`."""
@@ -192,12 +184,19 @@ class Predictor:
         on_batch: Callable[[int], object] | None = None,
         spacing: Sequence[Spacing | None] | NDArray[np.float64] | None = None,
         kept: KeptCrops | None = None,
+        truth: NDArray[np.float64] | None = None,
     ) -> Points:
-        """The same as arrays; `on_batch(n)` is called when n more pictures are done."""
-        parts = []
+        """The same as arrays; `on_batch(n)` is called when n more pictures are done; `truth` (N, K, D), NaN where
+        there is none, judges what a calibration promises."""
+        parts: list[Points] = []
         whole = min(self._pictures, len(images))
         for crops, to_image, sizes in self._batches(images, boxes, spacing, kept):
-            parts.append(_in_pixels(self._forward(crops, whole), to_image, sizes))
+            start = sum(len(part.score) for part in parts)
+            rows = slice(start, start + len(sizes))
+            prediction = self._forward(crops, whole, heatmaps=self.reading.needs_heatmaps)
+            scales = Scales.of(_boxes(boxes[rows], sizes.shape[1]), sizes)
+            known = None if truth is None else torch.from_numpy(truth[rows])
+            parts.append(self.reading.points(prediction, to_image, sizes, scales, known))
             if on_batch is not None:
                 on_batch(len(sizes))
         if not parts:
@@ -283,13 +282,23 @@ class Predictor:
         return image
 
 
-def load(run: str | Path, device: str | torch.device | None = None, *, flip_test: bool = False) -> Predictor:
-    """Load a trained model from a run folder (or its `model` folder), ready to predict.
+def load(
+    run: str | Path,
+    device: str | torch.device | None = None,
+    *,
+    flip_test: bool = False,
+    decode: str | None = None,
+    places: int = 0,
+) -> Predictor:
+    """Load a trained model from a run folder (or its `model` folder), ready to predict, with its calibration if any.
 
     Args:
         run: what `punctum train --out` made.
         device: where to compute; None: the GPU where there is one.
         flip_test: average each prediction with that of the mirrored picture.
+        decode: which place of the density to say, as `punctum predict --decode` has it; None: as calibrated, else
+            what the head reads off. With another rule than the calibration's there are no regions.
+        places: how many likely places of each point to tell.
     Raises:
         FileNotFoundError: there is no model in the folder.
         ValueError: the model's files are broken, or a flip test of keypoints without flip pairs.
@@ -297,7 +306,10 @@ def load(run: str | Path, device: str | torch.device | None = None, *, flip_test
         >>> predictor = load("runs/first")  # doctest: +SKIP
         >>> predictor.predict(["a.jpg", "b.png"])[0].keypoints  # doctest: +SKIP
     """
-    return Predictor(load_model(run), device, flip_test=flip_test)
+    model = load_model(run)
+    decision = None if decode is None else Decision.parse(decode)
+    reading, _ = reading_of(model, model_folder(run), decision, flip_test=flip_test, places=places)
+    return Predictor(model, device, flip_test=flip_test, reading=reading)
 
 
 def load_model(run: str | Path) -> KeypointModel:
@@ -307,8 +319,13 @@ def load_model(run: str | Path) -> KeypointModel:
         FileNotFoundError: there is no model in the folder.
         ValueError: the model's files are broken.
     """
+    return KeypointModel.load(model_folder(run))
+
+
+def model_folder(run: str | Path) -> Path:
+    """Where a run's model is: its `model` folder, or the folder itself."""
     folder = Path(run)
-    return KeypointModel.load(folder / "model" if (folder / "model").is_dir() else folder)
+    return folder / "model" if (folder / "model").is_dir() else folder
 
 
 def check_kind(model: KeypointModel, annotations: Annotations) -> None:
@@ -363,19 +380,13 @@ def _as_predictions(
             score=points.score[i],
             covariance=None if points.covariance is None else points.covariance[i],
             present=None if points.present is None else points.present[i],
+            trust=None if points.trust is None else points.trust.rows(i),
+            places=None if points.places is None or points.mass is None else (points.places[i], points.mass[i]),
         )
         for i in range(len(points.keypoints))
     ]
 
 
-def _in_pixels(prediction: Prediction, to_image: Tensor, sizes: NDArray[np.int64]) -> Points:
-    """A batch in the pixels of its pictures."""
-    spread, present = prediction.covariance, prediction.present
-    return Points(
-        keypoints=transform_points(prediction.coords, to_image).numpy(),
-        score=prediction.score.numpy(),
-        covariance=None if spread is None else transform_covariance(spread, to_image).numpy(),
-        to_image=to_image.numpy(),
-        image_sizes=sizes,
-        present=None if present is None else present.numpy(),
-    )
+def _boxes(boxes: Sequence[Box | NDArray[np.float64] | None], dims: int) -> NDArray[np.float64]:
+    """(B, 2 D), NaN where there is no box."""
+    return np.array([[np.nan] * (2 * dims) if box is None else list(box) for box in boxes], dtype=np.float64)

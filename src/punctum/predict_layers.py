@@ -21,7 +21,7 @@ from punctum.files import write_text
 from punctum.heads import Prediction
 from punctum.model import KeypointModel
 from punctum.ops import transform_covariance, transform_points
-from punctum.predict import Points
+from punctum.points import Points
 from punctum.predict_network import Network
 from punctum.predict_reading import read_ahead
 from punctum.predict_write import check_output

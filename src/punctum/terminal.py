@@ -98,3 +98,28 @@ def _number(value: float | Sequence[float] | None, form: str) -> str:
     if isinstance(value, (int, float)):
         return format(value, form).rstrip("%")
     return " - ".join(format(v, form).rstrip("%") for v in value)
+
+
+def print_trust(trust: dict[str, Any], console: Console) -> None:
+    """How the promises of a calibrated model fare: coverage with size, never one alone, and the score."""
+    console.print(
+        f"promises, from {trust['calibration_images'][0]} calibration images, on {trust['n_images']} others: "
+        "points held by their regions, and median size in px^D",
+        highlight=False,
+    )
+    levels = [f"{level:g}" for level in trust["levels"]]
+    table = Table("region", *(f"{100 * level:g} %" for level in trust["levels"]))
+    for title, kinds in (("", trust["regions"]), (", whole instances", trust.get("joint", {}))):
+        for kind, figures in kinds.items():
+            shown = [(figures[level]["coverage"], figures[level]["median_size"]) for level in levels]
+            cells = (f"{_number(c['value'], '.1%')} by {_number(s['value'], '.0f')}" for c, s in shown)
+            table.add_row(f"{kind}{title}", *cells)
+    console.print(table)
+    ece, rank = trust["ece"], trust["correlation"]["error"]["spearman"]
+    console.print(
+        f"score: {_number(trust['hits']['value'], '.1%')} of errors within {trust['distance']:g} lengths "
+        f"({trust['normalizer']}); expected calibration error {_number(ece['value'], '.3f')} (by chance "
+        f"{_number(ece['by_chance'], '.3f')}), Brier {_number(trust['brier']['value'], '.3f')}, rank correlation with "
+        f"closeness {_number(rank['value'], '.3f')}; NLL {_number(trust['nll']['value'], '.2f')} nats a point",
+        highlight=False,
+    )

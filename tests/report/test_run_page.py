@@ -16,7 +16,7 @@ from punctum.data.synthetic_layers import write_scans
 from punctum.data.synthetic_volumes import write_volumes
 from punctum.evaluate import Protocol, as_evaluation, evaluate, measure
 from punctum.evaluation import Evaluation
-from punctum.predict import Points
+from punctum.points import Points
 from punctum.report.blocks import Code, Facts, Figure, Gallery, Page, Table, Text
 from punctum.report.examples import chosen, galleries, shown_things
 from punctum.report.folder import write_report

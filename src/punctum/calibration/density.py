@@ -1,7 +1,7 @@
-"""A prediction's density, fitted: the temperature of the map, how wide a cell is, and how far to trust the coordinate.
+"""A prediction's density, fitted: the temperature of the map, how wide a cell is, how far to trust the coordinate.
 
-The density is that of `punctum.ops.continuous`. Its parameters are those under which the true places of held-out points
-are likeliest, of each keypoint, drawn towards those of all where points are few.
+The density is that of `punctum.ops.continuous`. Its parameters are those under which the true places of held-out
+points are likeliest, of each keypoint, drawn towards those of all where points are few.
 """
 
 import math
@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from punctum.calibration.fitting import pooled_then_own
+from punctum.calibration.likelihood import Likelihood
 from punctum.calibration.maps import MapSet, cells_of
 from punctum.heads import Prediction
-from punctum.ops import transform_points
 from punctum.ops.continuous import MixtureFamily
 from punctum.ops.mixture import GaussianMixture
 
-COMPONENTS = 256
+COMPONENTS = 64
 """Cells of a map that are places of their own; of a larger one the others become one place together."""
 
 RANGES = {
@@ -27,7 +27,7 @@ RANGES = {
     "spread_floor": (1e-3, 1e3),
     "background": (1e-4, 0.2),
 }
-"""Where each parameter is looked for; the weight of the coordinate is anywhere between 0 and 1 less the background."""
+"""Where each parameter is looked for; the coordinate's weight is anywhere between 0 and 1 less the background."""
 
 _START = {
     "temperature": 1.0,
@@ -35,6 +35,16 @@ _START = {
     "spread_scale": 0.5,
     "spread_floor": 0.05,
     "background": 0.003,
+}
+
+
+_UNFITTED = {
+    "temperature": 1.0,
+    "bandwidth": 0.25,
+    "centre_weight": 0.0,
+    "spread_scale": 1.0,
+    "spread_floor": 0.0625,
+    "background": 1e-3,
 }
 
 
@@ -68,28 +78,35 @@ class Density:
         return _family(prediction).mixture(**parameters)
 
     @classmethod
-    def fit(cls, maps: MapSet, floor: Tensor, with_offset: bool=True) -> "Density":
+    def default(cls, keypoints: int, dims: int) -> "Density":
+        """Of a model that nobody has calibrated: the head's own map, a quarter of a cell wide about each place."""
+        return cls(
+            **{name: torch.full((keypoints,), value) for name, value in _UNFITTED.items()},
+            shape=torch.eye(dims).expand(keypoints, dims, dims),
+            offset=torch.zeros(keypoints, dims),
+        )
+
+    @classmethod
+    def fit(cls, maps: MapSet, floor: Tensor) -> "Density":
         """The likeliest parameters of each keypoint, drawn towards those of all.
 
         Args:
             maps: of the fit part.
-            floor: (K, D, D), from `Spread.fit`: its shape is kept, its size is found anew.
+            floor: (K, D, D) in heatmap pixels squared, from `Spread.fit`: its shape is kept, its size is found anew.
         Raises:
             ValueError: no point is visible.
         """
-        if not maps.visible.any():
+        variance = floor.diagonal(dim1=-2, dim2=-1).mean(-1)
+        shape = floor / variance[:, None, None]
+        points = Likelihood.of(maps, _family(maps.prediction.map(Tensor.double)), shape)
+        if not len(points.keypoint):
             raise ValueError("no point is visible in the images that the density is fitted to")
-        shape = floor / floor.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
-        family = _family(maps.prediction.map(Tensor.double))
-        truth = transform_points(maps.keypoints.double(), torch.linalg.inv(maps.to_image.double()))
-        truth = torch.where(maps.visible[..., None], truth, 0.0)
-
-        def losses(t: Tensor) -> Tensor:
-            return -family.mixture(**_bounded(t[:,:6]), shape=shape, offset=t[:,6:] if with_offset else None).log_prob(truth)[maps.visible]
-
-        start = floor.new_tensor([*(math.log(value) for value in _START.values()), 0.0] + [0.0]*floor.shape[-1])
-        t=pooled_then_own(losses, start, maps.visible.shape[1])
-        return cls(**_bounded(t[:,:6]), shape=shape,offset=t[:,6:])
+        dims = floor.shape[-1]
+        start = floor.new_tensor([*(math.log(value) for value in _START.values()), 0.0, *[0.0] * dims])
+        t = pooled_then_own(lambda t: -points.log_prob(**_bounded(t, variance)), start, len(floor))
+        fitted = _bounded(t, variance)
+        lower = torch.linalg.cholesky(shape)
+        return cls(**{**fitted, "offset": (lower @ fitted["offset"][..., None])[..., 0]}, shape=shape)
 
 
 def _family(prediction: Prediction) -> MixtureFamily:
@@ -99,10 +116,12 @@ def _family(prediction: Prediction) -> MixtureFamily:
     )
 
 
-def _bounded(t: Tensor) -> dict[str, Tensor]:
-    """(K, 6) unbounded numbers as parameters: five by their logarithms, and the coordinate's share by its logit."""
+def _bounded(t: Tensor, variance: Tensor) -> dict[str, Tensor]:
+    """Unbounded numbers (K, 6 + D) as parameters: five by their logarithms, the coordinate's share by its logit, the
+    offset, whitened, in standard deviations of the errors."""
     values = {
         name: value.clamp(math.log(low), math.log(high)).exp()
         for (name, (low, high)), value in zip(RANGES.items(), t.unbind(-1), strict=False)
     }
-    return {**values, "centre_weight": torch.sigmoid(t[:, 5]) * (1 - values["background"])}
+    share = torch.sigmoid(t[:, len(values)]) * (1 - values["background"])
+    return {**values, "centre_weight": share, "offset": variance.sqrt()[:, None] * t[:, len(values) + 1 :]}

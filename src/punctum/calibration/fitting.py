@@ -38,11 +38,11 @@ def minimize(loss: Callable[[Tensor], Tensor], start: Tensor, steps: int = 100) 
     def closure() -> Tensor:
         optimizer.zero_grad()
         value = loss(parameters)
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         return value
 
     with torch.enable_grad():
-        optimizer.step(closure)  # type: ignore[arg-type]
+        optimizer.step(closure)
     return parameters.detach()
 
 

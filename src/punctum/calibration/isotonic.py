@@ -51,8 +51,8 @@ class IsotonicMap:
 
             least sum_i w_i (y_i - f(s_i))^2 over all increasing f
 
-        which is piecewise constant; each piece becomes one knot, at its mean score, so that scores within a piece keep
-        their order.
+        which is piecewise constant; each piece becomes one knot, at its mean score, so that scores within a piece
+        keep their order.
 
         Args:
             scores: (P,), finite.

@@ -19,14 +19,14 @@ class MapSet:
     """N predictions of K points, as the network gave them, and the truth in original pixels.
 
     Args:
-        prediction: coords (N, K, D), score (N, K), and where the head has them covariance (N, K, D, D) and heatmap
-            (N, K, *S).
+        prediction: coords (N, K, D), score (N, K), and where the head has them covariance (N, K, D, D), heatmap
+            (N, K, *S), and the probability that the point is present (N, K).
         to_image: (N, D + 1, D + 1), normalized crop coordinates to original pixels.
         keypoints: (N, K, D) true places in original pixels; anything where not visible.
         visible: (N, K) bool: the point has a true place.
         images: (N,) integers; instances of one picture share one.
         lengths: (N,) what distances are measured by, in original pixels; NaN where an instance has none.
-        present: (N, K) the head's probability that the point is in the picture, or None.
+        sides: (N, D) of the instances' boxes, in original pixels, or None: what rules ask that depend on size.
     Raises:
         ValueError: shapes do not fit.
     Example:
@@ -43,7 +43,7 @@ class MapSet:
     visible: Tensor
     images: Tensor
     lengths: Tensor
-    present: Tensor | None = None
+    sides: Tensor | None = None
 
     def __post_init__(self) -> None:
         n, k, d = self.prediction.coords.shape
@@ -53,7 +53,7 @@ class MapSet:
             "visible": (n, k),
             "images": (n,),
             "lengths": (n,),
-            "present": (n, k),
+            "sides": (n, d),
         }
         for name, shape in shapes.items():
             value = getattr(self, name)

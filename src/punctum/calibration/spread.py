@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from punctum.calibration.fitting import pooled_then_own
-from punctum.ops.cholesky import cholesky, log_determinant, whiten
+from punctum.ops.cholesky import cholesky, log_determinant, solve_lower
 
 _LEAST, _LARGEST = -7.0, 12.0  # of logarithms: a thousandth of a cell is no error, nor are a hundred thousand
 
@@ -75,13 +75,13 @@ class Spread:
 def gaussian_surprise(errors: Tensor, covariance: Tensor) -> Tensor:
     """-log N(d; 0, A) in nats per unit^D: errors (..., D), covariances (..., D, D)."""
     factor = cholesky(covariance)
-    distance2 = torch.stack(whiten(factor, list(errors.unbind(-1)))).square().sum(0)
+    distance2 = torch.stack(solve_lower(factor, list(errors.unbind(-1)))).square().sum(0)
     return 0.5 * (distance2 + log_determinant(factor) + errors.shape[-1] * math.log(2 * math.pi))
 
 
 def mahalanobis(errors: Tensor, covariance: Tensor) -> Tensor:
     """sqrt(d^T A^-1 d): errors (..., D), covariances (..., D, D)."""
-    return torch.stack(whiten(cholesky(covariance), list(errors.unbind(-1)))).square().sum(0).sqrt()
+    return torch.stack(solve_lower(cholesky(covariance), list(errors.unbind(-1)))).square().sum(0).sqrt()
 
 
 def _unpack(t: Tensor, dims: int) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ from punctum.data import Annotations, dataset_of, draw_images, inspect, read, sp
 from punctum.data.parts import write_part
 from punctum.evaluate import as_evaluation
 from punctum.model import KeypointModel, ModelConfig
-from punctum.predict import Points
+from punctum.points import Points
 from punctum.registry import options_of
 from punctum.settings import TrainSettings
 from punctum.train_settings import resolve
