@@ -1,6 +1,6 @@
 """Labels beside what a model says of their places: how far each lies off, in the model's own measure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from punctum.calibration import Density
+from punctum.calibration.maps import cells_of
 from punctum.data import Annotations
 from punctum.diagnostics.places import true_places
-from punctum.model_density import Density, Size, default_density, map_size
 from punctum.ops import GaussianMixture, to_pixels, transform_points
 from punctum.predict import Predictor
 from punctum.predict_layers import LayerPredictor
@@ -44,8 +45,8 @@ class Judged:
 def judge(
     predictor: Predictor | LayerPredictor,
     annotations: Annotations,
+    density: Density,
     *,
-    density: Density = default_density,
     on_batch: Callable[[int], object] | None = None,
 ) -> Judged:
     """Look at every labelled instance, a batch at a time; no heatmaps are kept.
@@ -56,14 +57,13 @@ def judge(
         density: what the model says of places.
         on_batch: called with n when n more instances are done.
     """
-    model, parts, start = predictor.model, [], 0
-    axes = predictor.crop.input_size[: model.dims]
+    parts, start = [], 0
+    axes = predictor.crop.input_size[: predictor.model.dims]
     for _, prediction, to_image in predictor.heatmaps(annotations):
         rows = slice(start, start + len(to_image))
-        size = map_size(model, prediction)
         labels, seen = true_places(annotations, rows, to_image, axes)
-        mixture = density(prediction, size).without("background")
-        judged = _judge(mixture, prediction.coords, labels, seen, size)
+        mixture = density.mixture(prediction).without("background")
+        judged = _judge(mixture, prediction.coords, labels, seen, cells_of(prediction))
         judged["predicted"] = transform_points(prediction.coords.double(), to_image).numpy()
         judged["outside"] = annotations.labelled[rows] & ~seen.numpy()
         judged["pairs"][:, 0] += start
@@ -74,7 +74,7 @@ def judge(
     return Judged(**{f.name: np.concatenate([part[f.name] for part in parts]) for f in fields(Judged)})
 
 
-def deviations(mixture: GaussianMixture, coords: Tensor, labels: Tensor, size: Size) -> Tensor:
+def deviations(mixture: GaussianMixture, coords: Tensor, labels: Tensor, size: Sequence[int]) -> Tensor:
     """From the predicted places towards the labels, as long as the model is surprised.
 
         |d| = sqrt(2 log(max p / p(label))),     d / |d| the direction from the coordinate to the label
@@ -112,7 +112,7 @@ def _surprise(mixture: GaussianMixture, coords: Tensor, labels: Tensor) -> Tenso
 
 
 def _judge(
-    mixture: GaussianMixture, coords: Tensor, labels: Tensor, seen: Tensor, size: Size
+    mixture: GaussianMixture, coords: Tensor, labels: Tensor, seen: Tensor, size: Sequence[int]
 ) -> dict[str, NDArray[Any]]:
     labels = torch.where(seen[..., None], labels, torch.nan)
     pairs = _closer_pairs(to_pixels(labels, size), to_pixels(coords.double(), size))

@@ -20,7 +20,7 @@ from punctum.data import Annotations, inspect, read
 from punctum.data.errors import counted
 from punctum.evaluate import check_kind_and_names, predictor_for
 from punctum.files import write_text
-from punctum.model_density import Density, default_density
+from punctum.model_density import density_of
 from punctum.predict import load_model
 from punctum.predict_write import AXES
 from punctum.progress import count
@@ -49,7 +49,6 @@ def check_labels(
     out: str | Path = "check",
     console: Console | None = None,
     device: str | torch.device | None = None,
-    density: Density = default_density,
 ) -> LabelCheck:
     """List labels by how implausible a trained model finds them, and draw the first ones.
 
@@ -61,21 +60,21 @@ def check_labels(
             first 24, labels as crosses and predictions as dots).
         console: where to report; None is silent.
         device: where to compute.
-        density: what the model says of places.
     Returns:
         The list, and what it rests on.
     Raises:
-        ValueError: the data are wrong, or the model finds other keypoints than they name; no label can be judged.
+        ValueError: the data are wrong, or the model finds other keypoints than they name; no label can be judged;
+            the model's calibration is broken.
         OSError: a file cannot be read or written.
     """
     console, out = console or Console(quiet=True), Path(out)
     model = load_model(run)
     annotations = read(data, images)
     check_kind_and_names(model, annotations)
-    predictor = predictor_for(model, device)
+    predictor, density = predictor_for(model, device), density_of(run, model)
     notes = list(inspect(annotations, predictor.crop.intensity).notes)
     with count(console, "judging", len(annotations)) as advance:
-        judged = judge(predictor, annotations, density=density, on_batch=advance)
+        judged = judge(predictor, annotations, density, on_batch=advance)
     n_judged = int(np.isfinite(judged.deviation).all(-1).sum())
     if not n_judged:
         raise ValueError(f"{annotations.source}: no labelled point lies in what the model sees: none can be judged")

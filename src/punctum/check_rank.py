@@ -62,8 +62,9 @@ def rank(judged: Judged, flip_pairs: Sequence[Pair]) -> list[Finding]:
     """
     scaled = judged.deviation / spread(judged.deviation)[:, None]
     exchanged = _exchanges(judged, scaled, flip_pairs)
-    left = _without(scaled, [finding for finding in exchanged if finding.kind == "mirrored"])
-    whole = _whole_instances(left)
+    mirrored = [finding for finding in exchanged if finding.kind == "mirrored"]
+    left, rows = _without(scaled, mirrored), [finding.row for finding in mirrored]
+    whole = [finding for finding in _whole_instances(left) if finding.row not in rows]
     evidence = robust_z(in_context(_without(left, whole)))
     # Two labels that are exchanged are both off: more so, perhaps, to their neighbours than to the model.
     exchanged = [replace(f, evidence=float(np.fmax(f.evidence, _most(evidence, f)))) for f in exchanged]

@@ -1,23 +1,18 @@
-"""What a model says of places, as a density: where labels are judged by it, and doubt is measured."""
+"""The density that a run's model puts its points in: by which labels are judged, and doubt is measured."""
 
-from collections.abc import Callable
+from pathlib import Path
 
-from punctum.heads import Prediction
+from punctum.calibration import Density, load
 from punctum.model import KeypointModel
-from punctum.ops import GaussianMixture, heatmap_mixture
-
-Size = tuple[int, ...]
-Density = Callable[[Prediction, Size], GaussianMixture]
-"""A prediction, and the size of its heatmaps, as a mixture in normalized coordinates."""
+from punctum.predict import model_folder
 
 
-def default_density(prediction: Prediction, size: Size) -> GaussianMixture:
-    """The density of a model that nobody has calibrated."""
-    return heatmap_mixture(prediction.heatmap, prediction.coords, prediction.covariance, size)
+def density_of(run: str | Path, model: KeypointModel) -> Density:
+    """The calibrated density where `punctum calibrate` has left one, else the head's own map.
 
-
-def map_size(model: KeypointModel, prediction: Prediction) -> Size:
-    """The size of the heatmaps, in whose pixels widths are told; of the features where the head has no map."""
-    if prediction.heatmap is not None:
-        return tuple(prediction.heatmap.shape[2:])
-    return tuple(model.backbone.feature_size(model.config.input_size))
+    Raises:
+        ValueError: calibration.json is broken, or of other keypoints.
+    """
+    names = model.config.schema.names
+    calibration = load(model_folder(run), names)
+    return Density.default(len(names), model.dims) if calibration is None else calibration.density

@@ -20,7 +20,7 @@ from punctum.draw import contact_sheet, write_png
 from punctum.files import write_text
 from punctum.layer_overlays import view_scan
 from punctum.model import KeypointModel
-from punctum.model_density import Density, default_density
+from punctum.model_density import density_of
 from punctum.overlays import view_prediction
 from punctum.predict import ImagePrediction, Predictor, check_kind, load_model
 from punctum.predict_files import gather
@@ -44,7 +44,6 @@ def suggest(
     console: Console | None = None,
     device: str | torch.device | None = None,
     batch_size: int = 32,
-    density: Density = default_density,
 ) -> list[Path]:
     """Choose the pictures whose labels would tell a model most.
 
@@ -59,7 +58,6 @@ def suggest(
         console: where to report; None is silent.
         device: where to compute.
         batch_size: pictures at a time.
-        density: what the model says of places.
     Returns:
         The chosen pictures, in order.
     Raises:
@@ -74,9 +72,10 @@ def suggest(
     model = load_model(run)
     sources = _sources(images, model)
     known = [] if labelled is None else _sources([labelled], model)
+    density = density_of(run, model)
     predictor = LayerPredictor(model, device) if model.dims == 1 else Predictor(model, device, batch_size)
     with count(console, "looking", sum(map(len, [*sources, *known]))) as advance:
-        looks, seen = ([look(predictor, s, density=density, on_batch=advance) for s in x] for x in (sources, known))
+        looks, seen = ([look(predictor, s, density, on_batch=advance) for s in x] for x in (sources, known))
     before = Looks.joined(seen)
     pool, left_out = _pool(looks, before)
     if not pool.images:

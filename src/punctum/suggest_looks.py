@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from punctum.calibration import Density
 from punctum.data import Annotations
 from punctum.heads import Prediction
 from punctum.model import KeypointModel
-from punctum.model_density import Density, default_density, map_size
 from punctum.ops import transform_points
 from punctum.predict import Predictor
 from punctum.predict_layers import LayerPredictor
@@ -68,8 +68,8 @@ class Looks:
 def look(
     predictor: Predictor | LayerPredictor,
     pictures: Annotations | Sequence[Path],
+    density: Density,
     *,
-    density: Density = default_density,
     on_batch: Callable[[int], object] | None = None,
 ) -> Looks:
     """Look at pictures, or at the instances of annotations, whose labels are not used.
@@ -86,7 +86,7 @@ def look(
     doubt, keypoints, boxes = [], [], []
     with recorded_features(predictor) as features:
         for prediction, to_image, box in _batches(predictor, pictures):
-            spread = expected_error(prediction, density, map_size(predictor.model, prediction))
+            spread = expected_error(prediction, density)
             points = transform_points(prediction.coords.double(), to_image).numpy()
             if predictor.model.dims == 1:  # Columns are samples of their own; a picture is all of them.
                 spread, points = spread.mean(0, keepdim=True), points[None, ..., 0].transpose(0, 2, 1)
@@ -100,14 +100,14 @@ def look(
     return Looks(paths, values, seen, keypoints, boxes).subset(_most_doubtful(paths, values))
 
 
-def expected_error(prediction: Prediction, density: Density, size: tuple[int, ...]) -> Tensor:
+def expected_error(prediction: Prediction, density: Density) -> Tensor:
     """(B, K), the expected squared distance of truth and prediction, in units of the crop's side squared.
 
         E|Y - mu|^2 = tr S,     Y from the density of mean mu and covariance S
 
     Normalized coordinates run over two units, so it is a quarter of that.
     """
-    _, covariance = density(prediction, size).without("background").moments()
+    _, covariance = density.mixture(prediction).without("background").moments()
     return covariance.diagonal(dim1=-2, dim2=-1).sum(-1) / 4
 
 
