@@ -32,10 +32,12 @@ LISTED = 20
 
 @dataclass(frozen=True, eq=False)
 class LabelCheck:
-    """What was found: the lines, what they rest on, how many labels were judged, and the files that were written."""
+    """What was found: the lines; what they rest on, with the distance (N, K) of labels and predictions in pixels; how
+    many labels were judged; and the files that were written."""
 
     findings: list[Finding]
     judged: Judged
+    distance: NDArray[np.float64]
     n_judged: int
     notes: list[str]
     files: list[Path]
@@ -82,7 +84,8 @@ def check_labels(
     findings = rank(judged, annotations.schema.flip_pairs)
     files = [write_text(out / NAME, _csv_text(findings, annotations, judged))]
     sheet = write_finding_sheet(annotations, judged.predicted, findings, out / "implausible.png")
-    result = LabelCheck(findings, judged, n_judged, notes, [*files, sheet])
+    distance = np.linalg.norm(annotations.keypoints - judged.predicted, axis=-1)
+    result = LabelCheck(findings, judged, distance, n_judged, notes, [*files, sheet])
     _print(result, annotations, console)
     return result
 
