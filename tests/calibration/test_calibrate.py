@@ -247,7 +247,7 @@ def test_without_any_length_no_distance_can_be_stated(data):
 def test_another_model_and_another_level_are_refused(calibration, data):
     with pytest.raises(ValueError, match="of 3 keypoints with 2 coordinates"):
         calibration.apply(Prediction(torch.zeros(1, 4, 2), torch.zeros(1, 4)), torch.eye(3)[None])
-    with pytest.raises(ValueError, match="nothing was calibrated at 0.99: the levels are 0.5, 0.8, 0.9, 0.95"):
+    with pytest.raises(ValueError, match=r"nothing was calibrated at 0\.99: the levels are 0\.5, 0\.8"):
         apply(calibration, data).radius(0.99)
 
 
