@@ -93,7 +93,7 @@ def test_a_narrow_mode_beside_a_wide_one_comes_first() -> None:
     assert regions.level(torch.tensor([[[9.0, 0.0]]])).item() == pytest.approx(0.5, abs=0.03)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(n=st.integers(1, 70), level=st.floats(0.001, 1.5))
 def test_threshold_is_the_inverse_of_level(n: int, level: float) -> None:
     regions = ops.HighestDensity(random_mixture(2), n)
