@@ -89,7 +89,7 @@ def test_any_head_in_any_dimension(dims, heatmap, covariance):
         volumes = [calibrated.volume(kind, level) for level in (0.5, 0.8)]
         assert (volumes[1] > volumes[0]).all()
         assert volumes[1].isfinite().all()
-        assert (calibrated.volume(kind, 0.8, joint=True) > volumes[1]).double().mean() > 0.5
+        assert calibrated.volume(kind, 0.8, joint=True).median() > 0.9 * volumes[1].median()
     assert calibrated.radius(0.8).shape == calibrated.threshold(0.8).shape == (60, 2)
     assert calibrated.factor(0.8).shape == (2,)
     if not (heatmap or covariance):

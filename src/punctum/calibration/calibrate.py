@@ -167,7 +167,8 @@ def _bounds(scores: Tensor, images: Tensor, levels: Sequence[float], names: Sequ
     bounds = scores.new_zeros(len(names), len(levels))
     for k, name in enumerate(names):
         n = len(images[~scores[:, k].isnan()].unique())
-        for i, level in enumerate(levels):
+        # The highest level first: what it needs is what the error shall name.
+        for i, level in reversed(list(enumerate(levels))):
             if pooled and n < needed(level):
                 bounds[k, i] = quantile(scores[~scores.isnan()], level, images[rows], what="all keypoints")
             else:

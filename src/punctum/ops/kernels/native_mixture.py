@@ -68,4 +68,5 @@ def log_density(heights: Tensor, means: Tensor, forms: Tensor, counts: list[int]
         dims=points.shape[-1],
     )
     library.call("mixture", args, maps, -(-GRAIN // terms))
-    return logs
+    # Where no component has any weight, its sums start from the lowest number and stay there.
+    return torch.where(logs <= torch.finfo(logs.dtype).min, -torch.inf, logs)
