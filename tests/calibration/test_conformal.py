@@ -51,7 +51,7 @@ def test_a_new_score_keeps_the_bound_as_often_as_promised(level, n):
 
 
 def test_several_scores_of_an_image_keep_the_promise_for_the_next_image():
-    """Images differ much, and those with many instances have the larger scores: points alone would promise nothing."""
+    """Images differ much, and those with many instances have larger scores: points alone would promise nothing."""
     rng = np.random.default_rng(0)
 
     def draw(images):
