@@ -15,6 +15,9 @@ from punctum.heads import Prediction
 NAMES = ("nose", "left", "right")
 LEVELS = (0.5, 0.9)
 
+# Dimensions, and whether there is a heatmap, and a covariance.
+HEADS = [(1, True, True), (1, False, False), (2, True, False), (2, False, True), (2, False, False), (3, True, True)]
+
 
 def apply(calibration, data):
     return calibration.apply(data.prediction, data.to_image, data.lengths)
@@ -45,7 +48,7 @@ def kept_shares(calibration, new):
 
 def test_new_images_keep_every_promise_alone_and_together():
     """Over many calibration sets, as the theorem says; the errors of an image's points go together."""
-    sets = 14
+    sets = 6
     found = []
     for seed in range(sets):
         both = maps(40 + 150, 3, seed=seed, shared=0.6, hidden=0.05)
@@ -62,24 +65,23 @@ def test_new_images_keep_every_promise_alone_and_together():
 
 def test_a_useless_head_costs_size_and_not_coverage():
     """Heatmaps and covariances of other instances: the promise stands, and the regions are larger."""
-    good, both = {}, maps(300, 2, 2, 1, shared=0.0)
+    good, both = {}, maps(240, 2, 2, 1, shared=0.0)
     turned = both.prediction.map(lambda t: t.roll(1, 0))
     wrong = replace(both.prediction, heatmap=turned.heatmap, covariance=turned.covariance)
     for name, prediction in (("good", both.prediction), ("wrong", wrong)):
         some = replace(both, prediction=prediction)
-        old, new = some.split(150, seed=0)
+        old, new = some.split(100, seed=0)
         calibration = calibrate(old, ("a", "b"), levels=(0.9,))
         calibrated = apply(calibration, new)
         good[name] = [float(calibrated.volume(kind, 0.9).median()) for kind in KINDS]
         for kind, (alone, _) in zip(KINDS, kept_shares(calibration, new).values(), strict=True):
-            assert 0.8 < alone < 0.97, kind
+            assert 0.78 < alone < 0.98, kind
     assert all(w > 1.05 * g for w, g in zip(good["wrong"], good["good"], strict=True))
 
 
-@pytest.mark.parametrize("dims", [1, 2, 3])
-@pytest.mark.parametrize(("heatmap", "covariance"), [(True, True), (True, False), (False, True), (False, False)])
+@pytest.mark.parametrize(("dims", "heatmap", "covariance"), HEADS)
 def test_any_head_in_any_dimension(dims, heatmap, covariance):
-    both = maps(60, 2, dims, 2, heatmap=heatmap, covariance=covariance, hidden=0.1)
+    both = maps(40, 2, dims, 2, heatmap=heatmap, covariance=covariance, hidden=0.1)
     calibration = calibrate(both, ("a", "b"), levels=(0.5, 0.8))
     calibrated = apply(calibration, both)
     assert calibrated.keypoints.shape == both.keypoints.shape
@@ -89,8 +91,8 @@ def test_any_head_in_any_dimension(dims, heatmap, covariance):
         volumes = [calibrated.volume(kind, level) for level in (0.5, 0.8)]
         assert (volumes[1] > volumes[0]).all()
         assert volumes[1].isfinite().all()
-        assert calibrated.volume(kind, 0.8, joint=True).median() > 0.9 * volumes[1].median()
-    assert calibrated.radius(0.8).shape == calibrated.threshold(0.8).shape == (60, 2)
+        assert calibrated.volume(kind, 0.8, joint=True).mean() > volumes[1].mean()
+    assert calibrated.radius(0.8).shape == calibrated.threshold(0.8).shape == (40, 2)
     assert calibrated.factor(0.8).shape == (2,)
     if not (heatmap or covariance):
         assert (
@@ -115,26 +117,24 @@ def test_nothing_depends_on_the_batch(calibration, data):
 
 
 def test_the_same_seed_gives_the_same_promises_and_another_seed_others(data, calibration):
-    again, other = (calibrate(data.subset(slice(0, 120)), NAMES, seed=seed) for seed in (0, 1))
+    one, again, other = (calibrate(data.subset(slice(0, 30)), NAMES, levels=LEVELS, seed=seed) for seed in (0, 0, 1))
     for kind in KINDS:
-        assert torch.equal(again.bounds[kind], calibration.bounds[kind])
-        assert torch.equal(again.joint[kind], calibration.joint[kind])
-        assert not torch.equal(other.bounds[kind], calibration.bounds[kind])
+        assert torch.equal(again.bounds[kind], one.bounds[kind])
+        assert torch.equal(again.joint[kind], one.joint[kind])
+        assert not torch.equal(other.bounds[kind], one.bounds[kind])
     assert calibration.images == (48, 72)
     assert calibration.points.tolist() == [72] * 3
 
 
 def test_scores_are_probabilities_of_being_near():
-    both = maps(1200, 2, 2, 3, shared=0.0)
-    old, new = both.split(500, seed=0)
-    for within in (0.04, 0.1):
-        calibrated = apply(calibrate(old, ("a", "b"), within=within), new)
-        near = torch.linalg.vector_norm(calibrated.keypoints - new.keypoints, dim=-1) <= within * new.lengths[:, None]
-        assert calibrated.score.std() > 0.03
-        order = calibrated.score.flatten().argsort()
-        for part in order.chunk(4):
-            share, said = near.flatten()[part].double().mean(), calibrated.score.flatten()[part].mean()
-            assert abs(share - said) < 0.09
+    both = maps(1800, 2, 2, 3, shared=0.0, heatmap=False)
+    old, new = both.split(800, seed=0)
+    calibrated = apply(calibrate(old, ("a", "b"), levels=(0.9,), within=0.05), new)
+    near = torch.linalg.vector_norm(calibrated.keypoints - new.keypoints, dim=-1) <= 0.05 * new.lengths[:, None]
+    assert calibrated.score.std() > 0.03
+    for part in calibrated.score.flatten().argsort().chunk(4):
+        share, said = near.flatten()[part].double().mean(), calibrated.score.flatten()[part].mean()
+        assert abs(share - said) < 0.07
 
 
 def test_a_head_that_knows_nothing_says_the_base_rate():
@@ -209,7 +209,7 @@ def test_too_few_images_and_too_few_points_name_what_is_needed():
     both = maps(60, 3)
     both.visible[12:, 1] = False
     with pytest.raises(ValueError, match=r"keypoint 'left': \d+ images are too few for a promise of 95 %, .* 19"):
-        calibrate(both, NAMES)
+        calibrate(both, NAMES, levels=(0.95,))
     lenient = calibrate(both, NAMES, pooled=True)
     assert lenient.points[1] < 19 < lenient.points[0]
     assert (lenient.bounds["ball"][1] > 0).all()
@@ -247,7 +247,7 @@ def test_without_any_length_no_distance_can_be_stated(data):
 def test_another_model_and_another_level_are_refused(calibration, data):
     with pytest.raises(ValueError, match="of 3 keypoints with 2 coordinates"):
         calibration.apply(Prediction(torch.zeros(1, 4, 2), torch.zeros(1, 4)), torch.eye(3)[None])
-    with pytest.raises(ValueError, match=r"nothing was calibrated at 0\.99: the levels are 0\.5, 0\.8"):
+    with pytest.raises(ValueError, match=r"nothing was calibrated at 0\.99: the levels are 0\.5, 0\.8, 0\.9, 0\.95"):
         apply(calibration, data).radius(0.99)
 
 

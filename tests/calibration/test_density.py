@@ -107,7 +107,7 @@ def test_of_a_large_map_the_heaviest_cells_do():
 
 
 def test_levels_of_new_places_are_uniform():
-    """What the density says of new places is so: 'how many places are denser' takes every value alike."""
+    """How many places are denser than the truth takes every value alike, in images that were not fitted to."""
     data = maps(500, 4, 2, 2, shared=0.0)
     old, new = data.split(250, seed=0)
     mixture = fit(old).density.mixture(new.prediction)

@@ -1,4 +1,4 @@
-"""The fitted covariance against SciPy's optimum, against the law that errors were drawn from, and with few data."""
+"""The fitted covariance against SciPy's optimum, against the law of the errors, and where data are few."""
 
 import numpy as np
 import pytest
