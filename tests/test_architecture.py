@@ -23,6 +23,8 @@ APPLICATIONS = {
     "train", "training", "train_settings", "evaluate", "compare", "predict", "predict_write", "predict_files",
     "predict_layers", "score", "score_points", "score_oks", "check", "sigmas", "demo", "export", "diagnose",
     "terminal", "terminal_diagnosis", "predict_network", "predict_reading", "benchmark_run",
+    "check_judge", "check_rank", "check_labels", "check_draw", "suggest", "suggest_looks", "suggest_choose",
+    "model_density",
 } | TOP  # fmt: skip
 MODEL = {"model"} | APPLICATIONS
 HEADS = {"heads"} | MODEL
@@ -40,6 +42,8 @@ FORBIDDEN_ROOMS = {
     "evaluation": HEADS,
     # Another package's names for ops, with nothing but torch behind them; settings as files.
     "compat": {"data", "metrics", "backbones"} | HEADS,
+    # Arrays in, arrays out: anybody's predictions.
+    "downstream": {"data", "metrics", "backbones"} | HEADS,
     "recipes": {"metrics", "backbones"} | HEADS,
     **dict.fromkeys(APPLICATIONS - TOP, TOP),
 }

@@ -12,7 +12,9 @@ import matplotlib.pyplot as plt
 import pytest
 
 import punctum.benchmark_run
+import punctum.calibrate
 import punctum.check
+import punctum.check_labels
 import punctum.compare.run
 import punctum.demo
 import punctum.diagnose
@@ -23,6 +25,7 @@ import punctum.recipes
 import punctum.report.folder
 import punctum.score
 import punctum.sigmas
+import punctum.suggest
 import punctum.train
 from conformance import SIZES, HeadCase, HeadConformance, TrainedHeadConformance
 from punctum import cli, heads
@@ -117,6 +120,9 @@ def test_commands_of_the_page_parse(
         (punctum.evaluate, "evaluate"),
         (punctum.diagnose, "diagnose"),
         (punctum.score, "score"),
+        (punctum.calibrate, "calibrate"),
+        (punctum.check_labels, "check_labels"),
+        (punctum.suggest, "suggest"),
         (punctum.predict_files, "predict_files"),
         (punctum.sigmas, "estimate"),
         (punctum.demo, "demo"),

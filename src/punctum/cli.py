@@ -75,19 +75,33 @@ def _overview() -> str:
 
 def _check(args: list[str], console: Console) -> None:
     parser = _parser(
-        "check", "Look at the labels before training on them: counts, missing points, odd rows, a picture."
+        "check",
+        "Look at the labels before training on them: counts, missing points, odd rows, a picture. With a run before "
+        "the data: the labels that its model finds implausible, the likeliest mistakes first.",
     )
     parser.add_argument(
         "data",
-        help="annotations: COCO keypoints JSON, DeepLabCut csv, MPII's files, or a folder with one JSON or csv",
+        nargs="+",
+        metavar="[RUN] DATA",
+        help="annotations: COCO keypoints JSON, DeepLabCut csv, MPII's files, or a folder with one JSON or csv; "
+        "before them a run folder that `punctum train` made",
     )
     parser.add_argument("--images", help="folder of the images, where it cannot be told from the annotations")
     parser.add_argument("--out", default="check", help="folder for the pictures (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the sample that is drawn (default: %(default)s)")
+    parser.add_argument("--device", help="of the model: cpu, cuda, ... (default: the GPU where there is one)")
     given = parser.parse_args(underscored(args))
+    if len(given.data) > 2:
+        parser.error(f"check takes DATA, or RUN and DATA; got {len(given.data)} of them")
+    if len(given.data) == 2:
+        from punctum.check_labels import check_labels
+
+        run, data = given.data
+        check_labels(run, data, images=given.images, out=given.out, device=given.device, console=console)
+        return
     from punctum.check import check
 
-    check(given.data, images=given.images, out=given.out, seed=given.seed, console=console)
+    check(given.data[0], images=given.images, out=given.out, seed=given.seed, console=console)
 
 
 def _train(args: list[str], console: Console) -> None:
@@ -322,6 +336,40 @@ def _predict(args: list[str], console: Console) -> None:
     )
 
 
+def _suggest(args: list[str], console: Console) -> None:
+    parser = _parser(
+        "suggest", "Choose the pictures to label next: what the model is unsure of, and of each kind one."
+    )
+    parser.add_argument("run", help="the run folder of a model trained on what is labelled by now")
+    parser.add_argument(
+        "images",
+        nargs="+",
+        help="pictures, folders of them, or annotation files, whose pictures and boxes are taken",
+    )
+    parser.add_argument("-n", "--number", type=int, default=50, help="how many to choose (default: %(default)s)")
+    parser.add_argument(
+        "--labelled", help="annotations of pictures that are labelled already: left out, as their like"
+    )
+    parser.add_argument(
+        "--out", default="suggest.csv", help="file for the list; a .png beside (default: %(default)s)"
+    )
+    parser.add_argument("--batch_size", type=int, default=32, help="pictures at a time (default: %(default)s)")
+    parser.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
+    given = parser.parse_args(underscored(args))
+    from punctum.suggest import suggest
+
+    suggest(
+        given.run,
+        given.images,
+        given.number,
+        labelled=given.labelled,
+        out=given.out,
+        console=console,
+        device=given.device,
+        batch_size=given.batch_size,
+    )
+
+
 def _sigmas(args: list[str], console: Console) -> None:
     parser = _parser(
         "sigmas", "Estimate each keypoint's OKS sigma from labellings of the same images by several people."
@@ -378,7 +426,7 @@ def _recipes(args: list[str], console: Console) -> None:
 
 
 COMMANDS: dict[str, tuple[Command, str]] = {
-    "check": (_check, "look at the labels before training on them"),
+    "check": (_check, "look at the labels before training on them, and again with a model"),
     "train": (_train, "train a model on annotated images"),
     "evaluate": (_evaluate, "measure a model on annotated images"),
     "calibrate": (_calibrate, "how far to trust a model's points: regions and scores that keep a promise"),
@@ -387,6 +435,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "report": (_report, "a page of what was measured, to look at and pass on"),
     "score": (_score, "measure anyone's predictions, from a file"),
     "predict": (_predict, "find keypoints in new images"),
+    "suggest": (_suggest, "which images to label next"),
     "sigmas": (_sigmas, "how exactly people label: OKS sigmas from repeated labels"),
     "recipes": (_recipes, "the papers' settings, to train with"),
     "demo": (_demo, "the whole way on made-up scenes, in three minutes"),

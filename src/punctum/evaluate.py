@@ -225,13 +225,13 @@ def trust_figures(
     target, visible = torch.from_numpy(annotations.keypoints), torch.from_numpy(annotations.labelled)
     keypoints = torch.from_numpy(points.keypoints)
     sigmas, areas = sigmas_of(annotations.schema), instance_areas(annotations)
-    errors = distances(keypoints, target, visible)
+    errors, word = distances(keypoints, target, visible), calibration.distance.normalizer
     figures = summarize_trust(
         errors,
         torch.from_numpy(points.score),
         names=annotations.schema.names,
-        lengths=torch.from_numpy(Scales.of(annotations.boxes, points.image_sizes).lengths(calibration.normalizer)),
-        distance=calibration.within,
+        lengths=torch.from_numpy(Scales.of(annotations.boxes, points.image_sizes).lengths(word)),
+        distance=calibration.distance.within,
         image_ids=torch.from_numpy(image_numbers(annotations.images)),
         levels=trust.levels,
         regions={kind: _outcomes(judged.inside[kind], judged.size[kind]) for kind in KINDS},
@@ -244,9 +244,7 @@ def trust_figures(
         flags={name: torch.from_numpy(flag) for name, flag in trust.flags.items()},
         seed=seed,
     )
-    return {
-        "trust": {"normalizer": calibration.normalizer, "calibration_images": list(calibration.images), **figures}
-    }
+    return {"trust": {"normalizer": word, "calibration_images": list(calibration.images), **figures}}
 
 
 def _outcomes(inside: NDArray[np.float64], size: NDArray[np.float64]) -> Outcomes:

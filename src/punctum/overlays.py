@@ -1,6 +1,7 @@
 """Instances as pictures: a crop a little wider than the network sees, with labels or predictions drawn in."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,39 @@ def view_prediction(annotations: Annotations, i: int, prediction: ImagePredictio
     if annotations.picture_axes == 3:
         return draw_slices(crop, points, annotations.schema, shown_landmark(annotations, i), truth=truth)
     return draw_points(crop, points, annotations.schema, truth=truth)
+
+
+def view_finding(
+    annotations: Annotations, i: int, predicted: NDArray[np.float64], keypoints: Sequence[int]
+) -> Picture:
+    """Some labels of instance i as crosses, tied to their predicted places, from near; other labels are grey dots.
+
+    Of a volume, slices through the first of them.
+    """
+    asked = np.isin(np.arange(len(predicted)), keypoints)
+    if annotations.picture_axes == 3:
+        crop, matrix = _view(annotations, i)
+        labels, predicted = _moved(annotations.keypoints[i], matrix), _moved(predicted, matrix)
+        return draw_slices(crop, predicted, annotations.schema, keypoints[0], truth=labels)
+    crop, matrix = _view(annotations, i, region=_around(annotations, i, predicted[asked], asked))
+    picture, larger = enlarge(crop)
+    labels, predicted = (_moved(_moved(p, matrix), larger) for p in (annotations.keypoints[i], predicted))
+    plain, grey = replace(annotations.schema, skeleton=()), np.zeros(len(labels))
+    picture = draw_points(picture, np.where(asked[:, None], np.nan, labels), plain, score=grey, scale=1)
+    predicted, truth = (np.where(asked[:, None], p, np.nan) for p in (predicted, labels))
+    return draw_points(picture, predicted, plain, truth=truth, scale=1)
+
+
+def _around(
+    annotations: Annotations, i: int, predicted: NDArray[np.float64], asked: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """A box around labels and predictions, at least a third as large as the instance's points are apart."""
+    everything = annotations.keypoints[i][annotations.labelled[i]]
+    points = np.concatenate([annotations.keypoints[i][asked], predicted])
+    points = points[np.isfinite(points).all(-1)]
+    centre = (points.min(0) + points.max(0)) / 2
+    side = max(float(np.ptp(points, axis=0).max()), float(np.ptp(everything, axis=0).max()) / 3, 8.0) * 1.25
+    return np.array([*(centre - side / 2), side, side])
 
 
 def write_sheet(
@@ -112,11 +146,14 @@ def draw_instances(
     return picture
 
 
-def _view(annotations: Annotations, i: int, flip: bool = False) -> tuple[Picture, NDArray[np.float64]]:
+def _view(
+    annotations: Annotations, i: int, flip: bool = False, region: NDArray[np.float64] | None = None
+) -> tuple[Picture, NDArray[np.float64]]:
     image = read_picture(annotations.images[i])
     view = VIEW if annotations.picture_axes == 2 else VOLUME_VIEW
     spacing = None if annotations.spacing is None else annotations.spacing[i]
-    matrix = crop_matrix(annotations.boxes[i], image.shape[:-1], view, flip=flip, spacing=spacing)
+    box = annotations.boxes[i] if region is None else region
+    matrix = crop_matrix(box, image.shape[:-1], view, flip=flip, spacing=spacing)
     return _eight_bits(crop_image(image, matrix, view)), matrix
 
 

@@ -123,18 +123,33 @@ class LayerPredictor:
             image_sizes=np.concatenate([np.full((p.size[1], 1), p.size[0]) for p in predictions]),
         )
 
+    def heatmaps(self, annotations: Annotations) -> Iterator[tuple[Tensor, Prediction, Tensor]]:
+        """`scan_heatmaps` of the annotated scans; labels are not used."""
+        scans = scans_of(annotations)
+        paths = [annotations.images[columns.start] for columns in scans]
+        for columns, path, found in zip(scans, paths, self.scan_heatmaps(paths), strict=True):
+            check_width(found[0][0].movedim(0, -1).numpy(), len(columns), path)
+            yield found
+
+    def scan_heatmaps(self, paths: Sequence[str | Path]) -> Iterator[tuple[Tensor, Prediction, Tensor]]:
+        """What the model sees of each scan and what it makes of it, heatmaps included; without a flip test.
+
+        Yields:
+            The scan (1, C, H, W) in [0, 1], the prediction of its W columns, and their maps (W, 2, 2) from normalized
+            depth to rows; all on the CPU.
+        """
+        for _, image in self._read(paths):
+            pixels, to_image = self._window(image)
+            yield pixels[None], self.network(pixels[None], heatmaps=True), torch.from_numpy(to_image)
+
     @staticmethod
     def _read(paths: Sequence[str | Path]) -> Iterator[tuple[str | Path, NDArray[Any]]]:
         """Scans in order, the next ones read while one is computed."""
         return read_ahead(lambda i: (paths[i], read_image(paths[i])), lambda scans: scans[0], len(paths), 1)
 
     def _predict(self, path: str | Path, image: NDArray[Any]) -> ScanPrediction:
-        height, width = image.shape[:2]
-        rows = self.crop.input_size[0]
-        window = window_of((height, width), (rows, width))
-        pixels = torch.from_numpy(scan_pixels(image, window, self.crop, width))
+        pixels, to_image = self._window(image)
         prediction = self._decode(pixels)
-        to_image = window.to_rows(window.columns(width), rows)
         maps = torch.from_numpy(to_image)
         spread = prediction.covariance
         return ScanPrediction(
@@ -144,8 +159,15 @@ class LayerPredictor:
             score=prediction.score.T.numpy(),
             variance=None if spread is None else transform_covariance(spread, maps)[..., 0, 0].T.numpy(),
             to_image=to_image,
-            size=(height, width),
+            size=(image.shape[0], image.shape[1]),
         )
+
+    def _window(self, image: NDArray[Any]) -> tuple[Tensor, NDArray[np.float64]]:
+        """A whole scan as the network gets it, (C, H, W), and each column's map from normalized depth to rows."""
+        (height, width), rows = image.shape[:2], self.crop.input_size[0]
+        window = window_of((height, width), (rows, width))
+        pixels = torch.from_numpy(scan_pixels(image, window, self.crop, width))
+        return pixels, window.to_rows(window.columns(width), rows)
 
     def _decode(self, pixels: Tensor) -> Prediction:
         if not self.flip_test:

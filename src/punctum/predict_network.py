@@ -65,8 +65,9 @@ class Network:
             crops = torch.cat([crops, crops[-1:].expand(size - count, *crops.shape[1:])])
         prediction = self.model.decode(self._run(crops))
         if heatmaps:
-            return prediction.map(lambda t: t[:count].cpu())
-        found = replace(prediction, heatmap=None).map(lambda t: t.cpu().double())
+            found = prediction.map(lambda t: t.cpu())
+        else:
+            found = replace(prediction, heatmap=None).map(lambda t: t.cpu().double())
         # Columns of a scan are samples of their own: more of them than crops.
         return found.map(lambda t: t[: len(t) * count // len(crops)])
 
