@@ -140,7 +140,7 @@ def _of_scores(trust: dict[str, Any], unit: str) -> list[Block]:
     if len(trust["reliability"]["score"]) > 1:
         blocks.append(reliability_curve(trust, within(trust, unit)))
     if trust["risk_coverage"]["risk"][-1] is not None:
-        blocks.append(risk_curve(trust, lengths_of(trust, unit)))
+        blocks.append(risk_curve(trust, lengths_of(trust, unit), unit))
     return blocks
 
 

@@ -44,7 +44,7 @@ def reliability_curve(trust: dict[str, Any], hit: str) -> Figure:
         score,
         {"points": (hits, low, high)},
         xlabel="score",
-        ylabel=f"share within {hit}",
+        ylabel="share of hits",
         diagonal=True,
         share=("x", "y"),
     )
@@ -55,8 +55,8 @@ def reliability_curve(trust: dict[str, Any], hit: str) -> Figure:
     told = ", ".join(f"{s:.0%} said, {h:.0%} hit" for s, h in zip(score, hits, strict=True))
     return Figure(
         drawing,
-        f"Share of points within {hit} by score, in groups of about equal size, with 95 % intervals. On the dashed "
-        f"line the score is that probability.{error}{'.' if error else ''}",
+        f"Share of points within {hit} (hits) by score, in groups of about equal size, with 95 % intervals. On the "
+        f"dashed line the score is that probability.{error}{'.' if error else ''}",
         f"From the lowest scores to the highest: {told}.",
     )
 
@@ -84,11 +84,13 @@ def histogram(trust: dict[str, Any]) -> Figure:
     )
 
 
-def risk_curve(trust: dict[str, Any], lengths: str) -> Figure:
+def risk_curve(trust: dict[str, Any], lengths: str, unit: str) -> Figure:
     """The mean error of the points that are kept, the surest first."""
     curve = trust["risk_coverage"]
     kept, risk, oracle = (np.array(curve[key], dtype=np.float64) for key in ("kept", "risk", "oracle"))
-    drawing, axes = charts.new_axes("points kept, the surest first", f"mean error, {_unit(lengths)}")
+    drawing, axes = charts.new_axes(
+        "points kept, the surest first", f"mean error, {unit if lengths == unit else 'lengths'}"
+    )
     axes.axhline(risk[-1], color=charts.MUTED, linewidth=1, linestyle=(0, (4, 3)), label="kept by lot")
     axes.plot(kept, risk, linewidth=1.8, color=charts.ACCENT, label="kept by score")
     axes.plot(kept, oracle, linewidth=1.4, color=charts.SECOND, linestyle=charts.DASHES[1], label="kept by error")
@@ -99,17 +101,8 @@ def risk_curve(trust: dict[str, Any], lengths: str) -> Figure:
     return Figure(
         drawing,
         "Mean error of the points that are kept when the least sure are dropped. The lower line drops the largest "
-        "errors first, which nobody can; a score that says nothing runs along the dashed one.",
+        "errors first, which nobody can; a score that says nothing runs along the dashed one."
+        + ("" if lengths == unit else f" A length is {lengths}."),
         f"Mean error of all points {risk[-1]:.4g}, of the surest half {risk[half]:.4g}, of the best half "
         f"{oracle[half]:.4g}.",
     )
-
-
-def _unit(lengths: str) -> str:
-    """An axis' unit: the length, or a share of it.
-
-    Example:
-        >>> _unit("px"), _unit("the box's longer side")
-        ('px', "of the box's longer side")
-    """
-    return f"of {lengths}" if " " in lengths else lengths
