@@ -13,6 +13,7 @@ import pytest
 
 import punctum.benchmark_run
 import punctum.check
+import punctum.check_labels
 import punctum.compare.run
 import punctum.demo
 import punctum.diagnose
@@ -23,6 +24,7 @@ import punctum.recipes
 import punctum.report.folder
 import punctum.score
 import punctum.sigmas
+import punctum.suggest
 import punctum.train
 from conformance import SIZES, HeadCase, HeadConformance, TrainedHeadConformance
 from punctum import cli, heads
@@ -112,6 +114,8 @@ def test_commands_of_the_page_parse(
     called = []
     for module, name in [
         (punctum.check, "check"),
+        (punctum.check_labels, "check_labels"),
+        (punctum.suggest, "suggest"),
         (punctum.train, "train"),
         (punctum.compare.run, "compare"),
         (punctum.evaluate, "evaluate"),
