@@ -42,6 +42,8 @@ FORBIDDEN_ROOMS = {
     "evaluation": HEADS,
     # Another package's names for ops, with nothing but torch behind them; settings as files.
     "compat": {"data", "metrics", "backbones"} | HEADS,
+    # Arrays in, arrays out: anybody's predictions.
+    "downstream": {"data", "metrics", "backbones"} | HEADS,
     "recipes": {"metrics", "backbones"} | HEADS,
     **dict.fromkeys(APPLICATIONS - TOP, TOP),
 }

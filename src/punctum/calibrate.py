@@ -10,7 +10,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from punctum.calibration import Calibration, MapSet, check_images, check_levels, save
+from punctum import calibration as calibrating
+from punctum.calibration import KINDS, LEVELS, Calibration, MapSet, images_to_fit
 from punctum.data import Annotations, inspect, read
 from punctum.decision import Decision
 from punctum.evaluate import check_kind_and_names, image_numbers
@@ -24,7 +25,6 @@ from punctum.scales import Scales
 from punctum.terminal import print_notes
 from punctum.train_settings import load_config
 
-LEVELS = (0.5, 0.8, 0.9, 0.95)
 MEANING = {"bbox": "longer side of the box", "image": "longer side of the picture", "pixels": "pixel"}
 
 
@@ -72,7 +72,7 @@ def calibrate(
     check_kind_and_names(model, annotations)
     if model.dims == 1:
         raise ValueError("calibrate: this model finds layers in scans; regions are for points in images and volumes")
-    check_images(len(set(annotations.images)), check_levels(levels))
+    images_to_fit(len(set(annotations.images)), levels)
     if not within > 0:
         raise ValueError(f"within must be a positive distance in lengths, got {within:g}")
     reading = Reading(decision or Decision(), sigmas=sigmas_of(model.config.schema))
@@ -82,9 +82,9 @@ def calibrate(
     print_notes([*notes, *inspection.notes], console)
     with count(console, "predicting", len(annotations)) as advance:
         maps = collect(predictor, annotations, Scales.of(annotations.boxes, inspection.sizes), word, advance)
-    calibration = Calibration.fit(
+    calibration = calibrating.calibrate(
         maps,
-        names=model.config.schema.names,
+        model.config.schema.names,
         levels=tuple(levels),
         within=within,
         normalizer=word,
@@ -93,7 +93,7 @@ def calibrate(
         flip_test=flip_test,
         seed=seed,
     )
-    path = save(calibration, model_folder(run))
+    path = calibration.save(model_folder(run))
     print_calibration(calibration, console)
     console.print(f"calibration: {path}")
     return calibration
@@ -101,19 +101,21 @@ def calibrate(
 
 def print_calibration(calibration: Calibration, console: Console) -> None:
     """What was found, in a few lines."""
-    total, promised = calibration.images
+    fitted, promised = calibration.images
     console.print(
-        f"{total} images: {total - promised} for densities and covariances, {promised} for what they promise; "
+        f"{fitted + promised} images: {fitted} for densities and covariances, {promised} for what they promise; "
         f"rule: {calibration.decision}",
         highlight=False,
     )
     table = Table("region holds its point", *(f"{100 * level:g} %" for level in calibration.levels))
-    for kind, unit in (("ball", "spreads"), ("ellipse", "deviations"), ("hdr", "of the density")):
-        bounds = calibration.bounds[kind].median(1).values.tolist()
+    units = {"ball": "spreads", "ellipse": "deviations", "hdr": "of the density"}
+    for kind, unit in zip(KINDS, units.values(), strict=True):
+        bounds = calibration.bounds[kind].median(0).values.tolist()
         table.add_row(f"{kind}: median bound, {unit}", *(f"{bound:.3f}" for bound in bounds))
     console.print(table)
     console.print(
-        f"score: probability of an error of at most {calibration.within:g} of the {MEANING[calibration.normalizer]}",
+        f"score: probability of an error of at most {calibration.distance.within:g} of the "
+        f"{MEANING[calibration.distance.normalizer]}",
         highlight=False,
     )
 

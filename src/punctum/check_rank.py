@@ -68,10 +68,8 @@ def rank(judged: Judged, flip_pairs: Sequence[Pair]) -> list[Finding]:
     evidence = robust_z(in_context(_without(left, whole)))
     # Two labels that are exchanged are both off: more so, perhaps, to their neighbours than to the model.
     exchanged = [replace(f, evidence=float(np.fmax(f.evidence, _most(evidence, f)))) for f in exchanged]
-    rows, keypoints = np.nonzero(np.isfinite(_without(evidence, exchanged)))
-    points = [
-        Finding(float(evidence[i, k]), int(i), (int(k),), "point") for i, k in zip(rows, keypoints, strict=True)
-    ]
+    places = np.argwhere(np.isfinite(_without(evidence, exchanged))).tolist()
+    points = [Finding(float(evidence[i, k]), i, (k,), "point") for i, k in places]
     # Sorting is stable: of equal evidence, instances come first, then earlier rows.
     return sorted([*whole, *exchanged, *points], key=lambda finding: -finding.evidence)
 

@@ -93,6 +93,7 @@ def decide(
     Raises:
         ValueError: OKS without the keypoints' sigmas; the head's own rule.
     Example:
+        >>> import torch
         >>> from punctum.ops import single_gaussian
         >>> density = single_gaussian(torch.full((1, 1, 2), 5.0), torch.eye(2).expand(1, 1, 2, 2))
         >>> decide(density, Decision("mode"), torch.ones(1))

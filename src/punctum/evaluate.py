@@ -28,7 +28,7 @@ from punctum.metrics import (
     sigmas_of,
     summarize,
 )
-from punctum.metrics.calibration import Regions, summarize_trust
+from punctum.metrics.calibration import Outcomes, summarize_trust
 from punctum.metrics.difficulty import LEVELS, Criterion
 from punctum.model import KeypointModel
 from punctum.ops import transform_points
@@ -225,17 +225,17 @@ def trust_figures(
     target, visible = torch.from_numpy(annotations.keypoints), torch.from_numpy(annotations.labelled)
     keypoints = torch.from_numpy(points.keypoints)
     sigmas, areas = sigmas_of(annotations.schema), instance_areas(annotations)
-    errors = distances(keypoints, target, visible)
+    errors, word = distances(keypoints, target, visible), calibration.distance.normalizer
     figures = summarize_trust(
         errors,
         torch.from_numpy(points.score),
         names=annotations.schema.names,
-        lengths=torch.from_numpy(Scales.of(annotations.boxes, points.image_sizes).lengths(calibration.normalizer)),
-        distance=calibration.within,
+        lengths=torch.from_numpy(Scales.of(annotations.boxes, points.image_sizes).lengths(word)),
+        distance=calibration.distance.within,
         image_ids=torch.from_numpy(image_numbers(annotations.images)),
         levels=trust.levels,
-        regions={kind: _regions(judged.inside[kind], judged.size[kind]) for kind in KINDS},
-        joint={kind: _regions(judged.joint[kind], judged.joint_size[kind]) for kind in KINDS},
+        regions={kind: _outcomes(judged.inside[kind], judged.size[kind]) for kind in KINDS},
+        joint={kind: _outcomes(judged.joint[kind], judged.joint_size[kind]) for kind in KINDS},
         level=torch.from_numpy(judged.level),
         log_prob=torch.from_numpy(judged.log_prob),
         crps=torch.from_numpy(judged.crps),
@@ -244,18 +244,18 @@ def trust_figures(
         flags={name: torch.from_numpy(flag) for name, flag in trust.flags.items()},
         seed=seed,
     )
-    return {
-        "trust": {"normalizer": calibration.normalizer, "calibration_images": list(calibration.images), **figures}
-    }
+    return {"trust": {"normalizer": word, "calibration_images": list(calibration.images), **figures}}
 
 
-def _regions(inside: NDArray[np.float64], size: NDArray[np.float64]) -> Regions:
-    return Regions(torch.from_numpy(inside), torch.from_numpy(size))
+def _outcomes(inside: NDArray[np.float64], size: NDArray[np.float64]) -> Outcomes:
+    return Outcomes(torch.from_numpy(inside), torch.from_numpy(size))
 
 
 def as_evaluation(points: Points, annotations: Annotations, protocol: Protocol) -> Evaluation:
     """What was predicted beside what was labelled, to keep."""
     normalizer, lengths = _lengths(annotations, points.image_sizes, protocol)
+    trust = points.trust
+    judged = None if trust is None else trust.judged
     return Evaluation(
         names=np.array(annotations.schema.names),
         images=np.array([str(path) for path in annotations.images]),
@@ -267,6 +267,11 @@ def as_evaluation(points: Points, annotations: Annotations, protocol: Protocol) 
         normalizer=np.array(str(normalizer)),
         covariance=points.covariance,
         boxes=annotations.boxes,
+        level=None if judged is None else judged.level,
+        log_prob=None if judged is None else judged.log_prob,
+        typical=None if trust is None else trust.typical,
+        flags=None if trust is None else np.stack(list(trust.flags.values()), -1),
+        flag_names=None if trust is None else np.array(list(trust.flags)),
     )
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from punctum.files import write_through
 
 NAME = "evaluation.npz"
-OPTIONAL = ("covariance", "boxes")
+OPTIONAL = ("covariance", "boxes", "level", "log_prob", "typical", "flags", "flag_names")
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +28,13 @@ class Evaluation:
         normalizer: (), str, what those lengths are.
         covariance: (N, K, D, D) in pixels squared, or None.
         boxes: (N, 2 D) as (x, y, width, height), NaN where there is none, or None.
+
+    Of a calibrated model, else None:
+        level: (N, K), the probability of all places denser than the labelled one; NaN where there is no label.
+        log_prob: (N, K), log density at the labelled place, nats per pixel^D.
+        typical: (N,), share of the calibration instances that are at least as uncertain.
+        flags: (N, K, F) bool, what makes a point suspect.
+        flag_names: (F,) str.
     """
 
     names: NDArray[np.str_]
@@ -40,6 +47,11 @@ class Evaluation:
     normalizer: NDArray[np.str_]
     covariance: NDArray[np.float64] | None = None
     boxes: NDArray[np.float64] | None = None
+    level: NDArray[np.float64] | None = None
+    log_prob: NDArray[np.float64] | None = None
+    typical: NDArray[np.float64] | None = None
+    flags: NDArray[np.bool_] | None = None
+    flag_names: NDArray[np.str_] | None = None
 
     @property
     def errors(self) -> NDArray[np.float64]:

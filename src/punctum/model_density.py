@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from punctum.calibration import Density, load
+from punctum.calibration import Density
 from punctum.model import KeypointModel
 from punctum.predict import model_folder
+from punctum.reading import load_calibration
 
 
 def density_of(run: str | Path, model: KeypointModel) -> Density:
@@ -14,5 +15,5 @@ def density_of(run: str | Path, model: KeypointModel) -> Density:
         ValueError: calibration.json is broken, or of other keypoints.
     """
     names = model.config.schema.names
-    calibration = load(model_folder(run), names)
-    return Density.default(len(names), model.dims) if calibration is None else calibration.density
+    calibration = load_calibration(model_folder(run), names)
+    return Density.default(len(names), model.dims) if calibration is None else calibration.fitted.density

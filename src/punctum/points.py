@@ -77,7 +77,7 @@ class Trust(Joined):
         radius: (N, K, L) of the balls around the points, pixels.
         factor: (N, K, L): the ellipses are all within so many standard deviations of the calibrated covariance.
         area: (N, K, L) of the highest-density regions, pixels^D.
-        flags: by name (N, K): "wide", "two_places", "flat".
+        flags: by name (N, K): "wide", "two" (places), "flat".
         typical: (N,) share of the calibration instances that are at least as uncertain.
         judged: where the truth is known, how the promises fared.
     """

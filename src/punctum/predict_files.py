@@ -22,7 +22,7 @@ from punctum.predict_layers import LayerPredictor, ScanPrediction, write_layers
 from punctum.predict_network import say_compiling
 from punctum.predict_write import check_output, write_predictions
 from punctum.progress import count
-from punctum.reading import reading_of
+from punctum.reading import FLAGS, reading_of
 from punctum.terminal import print_notes
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", *VOLUME_ENDINGS)
@@ -144,17 +144,18 @@ def _say_trust(calibration: Calibration | None, predictions: Sequence[ImagePredi
     if calibration is None:
         console.print("score: the head's own, not calibrated (`punctum calibrate`)", highlight=False)
         return
+    distance = calibration.distance
     console.print(
-        f"score: probability of an error of at most {calibration.within:g} lengths ({calibration.normalizer}), from "
-        f"{calibration.images[0]} images",
+        f"score: probability of an error of at most {distance.within:g} lengths ({distance.normalizer}), from "
+        f"{sum(calibration.images)} images",
         highlight=False,
     )
     trusts = [p.trust for p in predictions if p.trust is not None]
-    counts = {name: sum(int(t.flags[name].sum()) for t in trusts) for name in ("wide", "two_places", "flat")}
+    counts = {name: sum(int(t.flags[name].sum()) for t in trusts) for name in FLAGS}
     points = sum(len(p.names) for p in predictions)
     unlike = sum(float(t.typical) <= UNTYPICAL for t in trusts)
     console.print(
-        f"flags: {counts['wide']} of {points} points wide, {counts['two_places']} with two places, {counts['flat']} "
+        f"flags: {counts['wide']} of {points} points wide, {counts['two']} with two places, {counts['flat']} "
         f"flat; {unlike} of {len(trusts)} instances less certain than {1 - UNTYPICAL:.0%} of the calibration images",
         highlight=False,
     )

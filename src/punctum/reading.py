@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from punctum.calibration import KINDS, Calibrated, Calibration, Density, MapSet, load
+from punctum.calibration import FILE, KINDS, Calibrated, Calibration, Density, Kind, MapSet
 from punctum.calibration.maps import cells_of, cells_to_image
 from punctum.decision import HEAD, Decision, decide
 from punctum.heads import Prediction
@@ -22,6 +22,7 @@ from punctum.scales import Scales
 
 # The energy score compares each draw with each.
 ENERGY_DRAWS = 128
+FLAGS = ("wide", "two", "flat")
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +69,7 @@ class Reading:
         covariance = None if spread is None else transform_covariance(spread, to_image)
         if self.calibration is not None:
             found = self.calibration.apply(
-                prediction, to_image, torch.from_numpy(scales.lengths(self.calibration.normalizer))
+                prediction, to_image, torch.from_numpy(scales.lengths(self.calibration.distance.normalizer))
             )
             score, covariance, trust = found.score, found.covariance, trust_of(found, truth)
         places, mass = self._places(prediction, to_image)
@@ -88,7 +89,7 @@ class Reading:
         if self.density is not None:
             return self.density
         if self.calibration is not None:
-            return self.calibration.density
+            return self.calibration.fitted.density
         return Density.default(*prediction.coords.shape[1:])
 
     def _places(self, prediction: Prediction, to_image: Tensor) -> tuple[Array | None, Array | None]:
@@ -145,7 +146,7 @@ def reading_of(
         ValueError: calibration.json is broken, or of other keypoints.
     """
     sigmas = sigmas_of(model.config.schema)
-    calibration = load(folder, model.config.schema.names)
+    calibration = load_calibration(folder, model.config.schema.names)
     if calibration is None:
         return Reading(decision or HEAD, sigmas=sigmas, places=places), None
     own = Decision.parse(calibration.decision)
@@ -156,39 +157,77 @@ def reading_of(
     else:
         return Reading(own, calibration, sigmas=sigmas, places=places), None
     note = f"the model's calibration is of {why}: scores are the head's own, and there are no regions"
-    return Reading(decision or own, density=calibration.density, sigmas=sigmas, places=places), note
+    return Reading(decision or own, density=calibration.fitted.density, sigmas=sigmas, places=places), note
+
+
+def load_calibration(folder: Path, names: tuple[str, ...]) -> Calibration | None:
+    """The calibration beside a model of these keypoints; None where there is none.
+
+    Raises:
+        ValueError: it is broken, or of other keypoints.
+    """
+    if not (folder / FILE).is_file():
+        return None
+    calibration = Calibration.load(folder)
+    if calibration.names != names:
+        raise ValueError(
+            f"{folder / FILE} is of other keypoints than the model beside it: `punctum calibrate` writes it again"
+        )
+    return calibration
 
 
 def trust_of(found: Calibrated, truth: Tensor | None) -> Trust:
     """What a calibration promises, as arrays."""
+    levels, shape = found.levels, found.score.shape
     return Trust(
-        levels=found.levels,
-        radius=_array(found.radius()),
-        factor=_array(found.factor()),
-        area=_array(found.sizes("hdr")),
-        flags={name: flag.numpy() for name, flag in found.flags.items()},
-        typical=_array(found.typical),
+        levels=levels,
+        radius=_stacked([found.radius(level) for level in levels]),
+        factor=_stacked([found.factor(level).expand(shape) for level in levels]),
+        area=_sizes(found, "hdr"),
+        flags={name: getattr(found.flags, name).numpy() for name in FLAGS},
+        typical=_array(found.flags.typical),
         judged=None if truth is None else _judged(found, truth),
     )
 
 
 def _judged(found: Calibrated, truth: Tensor) -> Judged:
-    """How promises fare; equally dense places stand in the middle of their kind."""
+    """How promises fare."""
     known = truth.isfinite().all(-1)
-    mixture, safe = found.regions.mixture, torch.where(known[..., None], truth, 0.0)
+    mixture, safe = found.mixture, torch.where(known[..., None], truth, 0.0).to(found.mixture.means)
     scores = {
-        "level": found.regions.highest.level(truth),
+        "level": found.regions.score("hdr", truth),
         "log_prob": mixture.log_prob(safe),
         "crps": crps(mixture, safe),
-        "energy": energy_score(mixture.draw(ENERGY_DRAWS), safe),
+        "energy": energy_score(mixture.draw(ENERGY_DRAWS), safe, fair=False),
     }
     return Judged(
-        inside={kind: _array(found.inside(kind, truth)) for kind in KINDS},
-        size={kind: _array(found.sizes(kind)) for kind in KINDS},
-        joint={kind: _array(found.inside(kind, truth, joint=True)) for kind in KINDS},
-        joint_size={kind: _array(found.sizes(kind, joint=True)) for kind in KINDS},
+        inside={kind: _inside(found, kind, truth) for kind in KINDS},
+        size={kind: _sizes(found, kind) for kind in KINDS},
+        joint={kind: _all_inside(found, kind, truth) for kind in KINDS},
+        joint_size={kind: _sizes(found, kind, joint=True) for kind in KINDS},
         **{name: np.where(known.numpy(), _array(value), np.nan) for name, value in scores.items()},
     )
+
+
+def _inside(found: Calibrated, kind: Kind, truth: Tensor, *, joint: bool = False) -> Array:
+    """(B, K, L), 1 where the region holds the truth and 0 where not, NaN where there is none."""
+    held = _stacked([found.holds(kind, level, truth, joint=joint) for level in found.levels])
+    return np.where(truth.isfinite().all(-1).numpy()[..., None], held, np.nan)
+
+
+def _all_inside(found: Calibrated, kind: Kind, truth: Tensor) -> Array:
+    """(B, 1, L): whether the joint regions hold all points that have a truth."""
+    held = _inside(found, kind, truth, joint=True)
+    all_held = np.where(np.isnan(held), 1.0, held).min(1, keepdims=True)
+    return np.where(np.isnan(held).all(1, keepdims=True), np.nan, all_held)
+
+
+def _sizes(found: Calibrated, kind: Kind, *, joint: bool = False) -> Array:
+    return _stacked([found.volume(kind, level, joint=joint) for level in found.levels])
+
+
+def _stacked(values: list[Tensor]) -> Array:
+    return _array(torch.stack(values, -1))
 
 
 def _array(tensor: Tensor) -> Array:

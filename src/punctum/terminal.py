@@ -103,8 +103,8 @@ def _number(value: float | Sequence[float] | None, form: str) -> str:
 def print_trust(trust: dict[str, Any], console: Console) -> None:
     """How the promises of a calibrated model fare: coverage with size, never one alone, and the score."""
     console.print(
-        f"promises, from {trust['calibration_images'][0]} calibration images, on {trust['n_images']} others: "
-        "points held by their regions, and median size in px^D",
+        f"promises, from {sum(trust['calibration_images'])} calibration images, on {trust['n_images']} others: "
+        "share of points that their regions hold, in %, and the regions' median size in px^D",
         highlight=False,
     )
     levels = [f"{level:g}" for level in trust["levels"]]
@@ -116,10 +116,11 @@ def print_trust(trust: dict[str, Any], console: Console) -> None:
             table.add_row(f"{kind}{title}", *cells)
     console.print(table)
     ece, rank = trust["ece"], trust["correlation"]["error"]["spearman"]
+    hits, close = _number(trust["hits"]["value"], ".1%"), f"{trust['distance']:g} lengths ({trust['normalizer']})"
     console.print(
-        f"score: {_number(trust['hits']['value'], '.1%')} of errors within {trust['distance']:g} lengths "
-        f"({trust['normalizer']}); expected calibration error {_number(ece['value'], '.3f')} (by chance "
-        f"{_number(ece['by_chance'], '.3f')}), Brier {_number(trust['brier']['value'], '.3f')}, rank correlation with "
-        f"closeness {_number(rank['value'], '.3f')}; NLL {_number(trust['nll']['value'], '.2f')} nats a point",
+        f"score: {hits} % of errors within {close}; expected calibration error {_number(ece['value'], '.3f')} (by "
+        f"chance {_number(ece['by_chance'], '.3f')}), Brier {_number(trust['brier']['value'], '.3f')}, rank "
+        f"correlation with closeness {_number(rank['value'], '.3f')}; NLL {_number(trust['nll']['value'], '.2f')} "
+        "nats a point",
         highlight=False,
     )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import isotonic_regression
 
@@ -11,6 +11,7 @@ from punctum.calibration.isotonic import IsotonicMap
 
 
 @given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 2**31))
+@settings(deadline=None)
 def test_pieces_are_those_of_scipy(points, distinct, seed):
     """Each piece is one knot, at its mean score and its value."""
     rng = np.random.default_rng(seed)
@@ -27,6 +28,7 @@ def test_pieces_are_those_of_scipy(points, distinct, seed):
 
 
 @given(st.integers(1, 40), st.integers(0, 2**31))
+@settings(deadline=None)
 def test_it_never_falls_never_leaves_0_to_1_and_is_never_nan(points, seed):
     rng = np.random.default_rng(seed)
     curve = IsotonicMap.fit(torch.from_numpy(rng.normal(size=points)), torch.from_numpy(rng.integers(0, 2, points)))

@@ -1,4 +1,4 @@
-"""The fitted covariance against SciPy's optimum, against the law that errors were drawn from, and where data are few."""
+"""The fitted covariance against SciPy's optimum, against the law that errors were drawn from, and with few data."""
 
 import numpy as np
 import pytest
@@ -21,6 +21,7 @@ def draw(n, keypoints, dims, seed, scale, floor):
 
 
 @given(st.integers(1, 3), st.integers(0, 2**31))
+@settings(deadline=None)
 def test_surprise_and_distance_are_those_of_scipy(dims, seed):
     rng = np.random.default_rng(seed)
     root = rng.normal(size=(5, 3, dims, dims))

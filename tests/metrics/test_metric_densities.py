@@ -81,7 +81,7 @@ def test_spreads_that_are_wrong_show():
 def test_nats_are_those_of_scipy():
     points = torch.randn(4, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     covariance = torch.tensor([[2.0, 0.5], [0.5, 1.0]], dtype=torch.float64)
-    log_prob = single_gaussian(torch.zeros(4, 2, 2), covariance.expand(4, 2, 2, 2)).log_prob(points)
+    log_prob = single_gaussian(torch.zeros(4, 2, 2).double(), covariance.expand(4, 2, 2, 2)).log_prob(points)
     log_prob[1, 0] = torch.nan
     expected = -multivariate_normal([0, 0], covariance.numpy()).logpdf(points.numpy())
     expected[1, 0] = np.nan

@@ -9,18 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from punctum.metrics import mean_interval, quantile_interval
-from punctum.metrics.calibration import NOMINAL, Regions, coverage_and_size, coverage_and_size_interval
+from punctum.metrics.calibration import NOMINAL, Outcomes, coverage_and_size, coverage_and_size_interval
 from punctum.ops.highest_density import HighestDensity
 from punctum.ops.mixture import single_gaussian
 
 
-def made_up(n: int, k: int, levels: int, seed: int) -> Regions:
+def made_up(n: int, k: int, levels: int, seed: int) -> Outcomes:
     rng = np.random.default_rng(seed)
     inside = (rng.random((n, k, levels)) < 0.7).astype(float)
     inside[rng.random((n, k)) < 0.3] = np.nan
     size = np.exp(rng.normal(size=(n, k, levels)))
     size[rng.random(size.shape) < 0.2] = np.inf
-    return Regions(torch.from_numpy(inside), torch.from_numpy(size))
+    return Outcomes(torch.from_numpy(inside), torch.from_numpy(size))
 
 
 @settings(max_examples=40, deadline=None)
@@ -67,7 +67,7 @@ def test_intervals_are_those_of_means_and_medians():
 def test_whole_instances_have_one_column_of_coverage_and_the_sizes_of_their_points():
     inside = torch.tensor([[[1.0]], [[0.0]], [[torch.nan]]])
     size = torch.tensor([[[2.0], [torch.nan]], [[4.0], [9.0]], [[100.0], [100.0]]])
-    figures = coverage_and_size(Regions(inside, size))
+    figures = coverage_and_size(Outcomes(inside, size))
     assert figures.coverage.total == 0.5
     assert figures.coverage.per_keypoint.shape == (1, 1)
     assert figures.mean.total == 5
@@ -86,11 +86,11 @@ def test_the_promise_on_data_drawn_from_the_prediction():
     distance2 = (truth * torch.linalg.solve(covariance, truth)).sum(-1)
     radius2 = torch.tensor([-2 * math.log(1 - p) for p in NOMINAL], dtype=torch.float64)
     area = math.pi * radius2 * covariance.det().sqrt()[..., None]
-    ellipses = Regions(distance2[..., None] <= radius2, area)
-    density = HighestDensity(single_gaussian(torch.zeros(800, 2, 2), covariance))
+    ellipses = Outcomes(distance2[..., None] <= radius2, area)
+    density = HighestDensity(single_gaussian(torch.zeros(800, 2, 2).double(), covariance))
     level = density.level(truth)
     volume = torch.stack([density.volume(p) for p in NOMINAL], -1)
-    highest = Regions(level[..., None] <= torch.tensor(NOMINAL), volume)
+    highest = Outcomes(level[..., None] <= torch.tensor(NOMINAL), volume)
     for regions in (ellipses, highest):
         figures = coverage_and_size(regions)
         # 1,600 points: four standard deviations of a share are 0.05 at a half, 0.022 at 0.95.
@@ -106,10 +106,10 @@ def test_mistakes():
     size = torch.ones(3, 2, 1)
     with pytest.raises(ValueError, match="2 regions that count have no size"):
         coverage_and_size(
-            Regions(torch.ones(3, 2, 1), torch.where(torch.arange(3)[:, None, None] == 1, torch.nan, 1.0) * size)
+            Outcomes(torch.ones(3, 2, 1), torch.where(torch.arange(3)[:, None, None] == 1, torch.nan, 1.0) * size)
         )
     with pytest.raises(ValueError, match="must not be negative, got -1"):
-        coverage_and_size(Regions(torch.ones(3, 2, 1), -size))
+        coverage_and_size(Outcomes(torch.ones(3, 2, 1), -size))
     for inside in (torch.ones(3, 2), torch.ones(3, 2, 2), torch.ones(2, 2, 1), torch.ones(3, 3, 1)):
         with pytest.raises(ValueError, match=r"inside must be \(N, K, L\)"):
-            coverage_and_size(Regions(inside, size))
+            coverage_and_size(Outcomes(inside, size))

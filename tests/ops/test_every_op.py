@@ -26,7 +26,7 @@ def test_no_public_function_is_left_out():
         *("Noise", "draw_noise", "sample_coords"),
         # Of densities, after the network and outside of any graph.
         *("GaussianMixture", "single_gaussian", "MixtureFamily", "cell_places", "heatmap_mixture", "HighestDensity"),
-        *("Rule", "decode", "expected_oks_at", "expected_pck_at", "geometric_median", "heaviest_disk"),
+        *("decode", "expected_oks_at", "expected_pck_at", "geometric_median", "heaviest_disk"),
         *("ascend", "mode", "modes"),
     }
     left_out = [name for name in ops.__all__ if not any(case.name.startswith(name) for case in CASES)]

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from punctum.evaluation import Evaluation
 from punctum.metrics import Normalizer, summarize
+from punctum.metrics.calibration import Outcomes, summarize_trust
 from punctum.report import charts
 from punctum.report.blocks import (
     Code,
@@ -93,7 +95,7 @@ def write_evaluation(
     paths = []
     for i in range(images):
         path = folder / (file_names[i] if i < len(file_names) else f"{i}.png")
-        path.write_bytes(png(5 * i, 64))
+        path.write_bytes(png(5 * i % 256, 64))
         paths += [str(path)] * per_image
     target = rng.uniform(10, 54, (n, k, dims))
     errors = rng.normal(0, 2.0, (n, k, dims))
@@ -132,3 +134,75 @@ def write_evaluation(
     facts = {"data": EVIL[3] + "/test.json", "notes": [EVIL[4]], "flip_test": False}
     (folder / "metrics.json").write_text(json.dumps({**facts, **metrics}), encoding="utf-8")
     return found
+
+
+def write_calibrated(
+    folder: Path,
+    *,
+    images: int = 60,
+    believed: float = 1.0,
+    names: tuple[str, ...] = ("nose", EVIL[0], EVIL[1]),
+    seed: int = 0,
+    **options: Any,
+) -> Evaluation:
+    """`write_evaluation` of a calibrated model: errors are Gaussian of a known spread, `believed` times which is what
+    the model says. The first picture is unlike all others, and most of its points are flagged."""
+    evaluation = write_evaluation(folder, images=images, names=names, seed=seed, **options)
+    rng = np.random.default_rng(seed)
+    n, k = evaluation.score.shape
+    spread = np.exp(rng.normal(0.5, 0.6, (n, k)))
+    away = spread[..., None] * rng.normal(size=(n, k, 2))
+    keypoints = np.nan_to_num(evaluation.target, nan=30.0) + away
+    said = torch.from_numpy(believed * spread)
+    errors = torch.from_numpy(np.where(np.isfinite(evaluation.target).all(-1), np.linalg.norm(away, axis=-1), np.nan))
+    levels = (0.5, 0.8, 0.9, 0.95)
+    radius = said[..., None] * torch.tensor([np.sqrt(-2 * np.log(1 - p)) for p in levels])
+    level = 1 - torch.exp(-((errors / said) ** 2) / 2)
+    regions = {
+        kind: Outcomes(
+            torch.where(errors.isnan()[..., None], torch.nan, (errors[..., None] <= radius * grown).double()),
+            np.pi * (radius * grown) ** 2 * larger,
+        )
+        for kind, grown, larger in (("ball", 1.02, 1.4), ("ellipse", 1.01, 1.1), ("hdr", 1.0, 1.0))
+    }
+    # As large as k independent points need: so that all of them hold.
+    all_of = said[..., None] * torch.tensor([np.sqrt(-2 * np.log(1 - p ** (1 / k))) for p in levels])
+    every = (errors.nan_to_num()[..., None] <= all_of).double().amin(1, keepdim=True)
+    whole = {kind: Outcomes(every, np.pi * all_of**2) for kind in regions}
+    flags = rng.random((n, k, 3)) < 0.03
+    flags[0, :, 0] = True
+    flag_names = ("wide", "two_places", "flat")
+    trust = summarize_trust(
+        errors,
+        1 - torch.exp(-((2.0 / said) ** 2) / 2),
+        names=evaluation.names.tolist(),
+        lengths=torch.ones(n),
+        distance=2.0,
+        image_ids=torch.from_numpy(np.unique(evaluation.images, return_inverse=True)[1]),
+        levels=levels,
+        regions=regions,
+        joint=whole,
+        level=level,
+        log_prob=torch.log(1 - level) - torch.log(2 * torch.pi * said**2),
+        crps=errors / 2,
+        energy=errors / 3,
+        flags={name: torch.from_numpy(flags[..., f]) for f, name in enumerate(flag_names)},
+        n_resamples=50,
+    )
+    typical = np.append(0.001, rng.uniform(0.06, 1, n - 1))
+    Evaluation(
+        **{
+            **vars(evaluation),
+            "keypoints": keypoints,
+            "level": level.numpy(),
+            "typical": typical,
+            "flags": flags,
+            "flag_names": np.array(flag_names),
+        }
+    ).save(folder)
+    path = folder / "metrics.json"
+    metrics = json.loads(path.read_text()) | {
+        "trust": {"normalizer": "pixels", "calibration_images": [100, 60], **trust}
+    }
+    path.write_text(json.dumps(metrics))
+    return Evaluation.load(folder)

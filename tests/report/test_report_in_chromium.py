@@ -11,7 +11,7 @@ import pytest
 
 from punctum.report.folder import write_report
 from punctum.report.page import render, write_page
-from report.pages import EVIL, evil_page, table_page, write_evaluation
+from report.pages import EVIL, evil_page, table_page, write_calibrated, write_evaluation
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed: pip install punctum[test]"
@@ -46,8 +46,10 @@ def browser() -> Iterator[Any]:
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     write_evaluation(folder / "run")
+    write_calibrated(folder / "calibrated")
     return {
         "run": write_report(folder / "run"),
+        "calibrated": write_report(folder / "calibrated"),
         "evil": write_page(folder / "evil.html", evil_page()),
         "table": write_page(folder / "table.html", table_page()),
     }
@@ -74,7 +76,7 @@ def opened(browser: Any, path: Path, viewport: dict[str, int] = DESK, **options:
 
 
 @pytest.mark.parametrize("viewport", [PHONE, DESK], ids=["phone", "desk"])
-@pytest.mark.parametrize("name", ["run", "evil", "table"])
+@pytest.mark.parametrize("name", ["run", "calibrated", "evil", "table"])
 def test_nothing_is_wider_than_the_window(browser: Any, files: dict[str, Path], name: str, viewport: Any) -> None:
     with opened(browser, files[name], viewport) as page:
         page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")

@@ -1,28 +1,27 @@
-"""How far to trust a point: densities, covariances, regions and scores that held-out images have made honest."""
+"""Coordinates with a promise: densities fitted to held-out images, and regions that keep their word."""
 
-from punctum.calibration.calibrated import Calibrated
-from punctum.calibration.calibration import Calibration, check_images, check_levels
-from punctum.calibration.conformal import needed, quantile
+from punctum.calibration.calibrate import LEVELS, calibrate, fit, images_to_fit
+from punctum.calibration.calibrated import Calibrated, Flags
+from punctum.calibration.calibration import FILE, Calibration
 from punctum.calibration.density import Density
-from punctum.calibration.files import load, save
-from punctum.calibration.isotonic import IsotonicMap
+from punctum.calibration.fitted import Distance, Fitted
 from punctum.calibration.maps import MapSet
-from punctum.calibration.regions import KINDS, Regions
-from punctum.calibration.spread import Spread
+from punctum.calibration.regions import KINDS, Kind, Regions
 
 __all__ = [
+    "FILE",
     "KINDS",
+    "LEVELS",
     "Calibrated",
     "Calibration",
     "Density",
-    "IsotonicMap",
+    "Distance",
+    "Fitted",
+    "Flags",
+    "Kind",
     "MapSet",
     "Regions",
-    "Spread",
-    "check_images",
-    "check_levels",
-    "load",
-    "needed",
-    "quantile",
-    "save",
+    "calibrate",
+    "fit",
+    "images_to_fit",
 ]

@@ -1,261 +1,210 @@
-"""What was found on images that a model has not seen: all that is needed to state a promise, and to keep it."""
+"""All that was learned from held-out images: what makes a prediction a promise, and travels in the model's folder."""
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import itertools
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from punctum.calibration.calibrated import Calibrated, Flag
-from punctum.calibration.conformal import needed, p_values, quantile
-from punctum.calibration.density import Density
+import punctum
+from punctum.calibration.calibrated import Calibrated, Flags
+from punctum.calibration.conformal import p_values
+from punctum.calibration.density import RANGES, Density
+from punctum.calibration.fitted import Distance, Fitted, expected_within
 from punctum.calibration.isotonic import IsotonicMap
-from punctum.calibration.maps import MapSet, cells_of, cells_to_image, errors_in_cells, in_cells
-from punctum.calibration.regions import KINDS, Regions
+from punctum.calibration.regions import KINDS, Kind
+from punctum.calibration.saved import Entries
 from punctum.calibration.spread import Spread
 from punctum.diagnostics.peaks import FLAT, effective_cells, find_peaks
+from punctum.files import write_text
 from punctum.heads import Prediction
-from punctum.ops import transform_covariance, transform_points
-from punctum.ops.decisions import expected_pck_at
 
-FITTED = 0.4
-"""Share of the calibration images by which densities and covariances are fitted; the others make the promises."""
+FILE = "calibration.json"
+FORMAT_VERSION = 1
 
-WIDE = 0.99
-"""A point is wide that is less certain than this share of the calibration points of its keypoint."""
-
-Decide = Callable[[MapSet, Density], MapSet]
+# Log spreads that differ by less are the same: which batch a picture was in may change the last digits.
+_SAME = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Densities, covariances, bounds and a score for K keypoints.
+    """The fitted numbers of K keypoints, with what they rest on.
 
     Args:
         names: of the keypoints.
-        levels: L probabilities that regions promise.
-        within: the distance that the score is about, in lengths.
-        normalizer: what a length is: bbox, image or pixels.
+        levels: L probabilities, increasing.
+        images: how many there were: those that densities were fitted to, and those that the promises rest on.
+        points: (K,) images behind each keypoint's promise.
+        seed: of the split in two.
         decision: which place of the density is said.
-        flip_test: whether predictions were those of the flip test.
-        images: on which everything rests, and how many of them made the promises.
-        density, spread: what was fitted.
-        bounds, joint: for each kind (L, K) scores that a truth keeps with each probability: each point's own, and
-            all of an instance's at once.
-        curve: from the density's probability of a hit to the measured one.
-        wide: (K,) the spread, in heatmap pixels, beyond which a point is wide.
-        usual: (n,) mean log spreads of the calibration instances.
+        flip_test: whether predictions are those of the flip test.
+        fitted: what densities are.
+        bounds, joint: by kind, (K, L), as in `Calibrated`.
+        distance: what a score is the probability of.
+        probability: from expected to observed share within that distance.
+        wide: (K,) log spread, in heatmap pixels, that one calibration point in a hundred exceeds.
+        log_spreads: (n,) mean log spreads of the instances that the promises rest on.
     """
 
     names: tuple[str, ...]
     levels: tuple[float, ...]
-    within: float
-    normalizer: str
+    images: tuple[int, int]
+    points: Tensor
+    seed: int
     decision: str
     flip_test: bool
-    images: tuple[int, int]
-    density: Density
-    spread: Spread
-    bounds: dict[str, Tensor]
-    joint: dict[str, Tensor]
-    curve: IsotonicMap
+    fitted: Fitted
+    bounds: dict[Kind, Tensor]
+    joint: dict[Kind, Tensor]
+    distance: Distance
+    probability: IsotonicMap
     wide: Tensor
-    usual: Tensor
+    log_spreads: Tensor
+
+    def apply(self, prediction: Prediction, to_image: Tensor, lengths: Tensor | None = None) -> Calibrated:
+        """A prediction with its regions, its probability, and what is odd about it.
+
+        Regions are worked out when they are asked for. Nothing depends on the other instances of the batch.
+
+        Args:
+            prediction: B instances of the model that was calibrated, with the heatmap if it has one.
+            to_image: (B, D + 1, D + 1), normalized crop coordinates to original pixels.
+            lengths: (B,) of the normalizer, in pixels; NaN, or None for all, where it is not known: the crop's longer
+                side times the calibration images' median share of it, then.
+        Raises:
+            ValueError: it has another number of keypoints or axes than what was calibrated.
+        """
+        k, d = self.fitted.density.offset.shape
+        if prediction.coords.shape[1:] != (k, d):
+            raise ValueError(
+                f"the calibration is of {k} keypoints with {d} coordinates, the prediction has "
+                f"{tuple(prediction.coords.shape)}: calibrate this model"
+            )
+        regions = self.fitted.regions(prediction, to_image)
+        expected = expected_within(regions, self.distance.radius(to_image, lengths))
+        return Calibrated(
+            regions,
+            self.levels,
+            self.bounds,
+            self.joint,
+            self.probability(expected),
+            self._flags(prediction),
+            prediction.present,
+        )
+
+    def _flags(self, prediction: Prediction) -> Flags:
+        log_spread = self.fitted.log_spread(prediction)
+        typical = p_values(log_spread.mean(-1) - _SAME, self.log_spreads)
+        two = flat = torch.zeros_like(log_spread, dtype=torch.bool)
+        if prediction.heatmap is not None:
+            mass = prediction.heatmap.nan_to_num(0, 0, 0).clamp_min(0)
+            total = mass.flatten(2).sum(-1).reshape(*mass.shape[:2], *[1] * (mass.ndim - 2))
+            even = torch.full_like(mass, 1 / mass[0, 0].numel())
+            mass = torch.where(total > 0, mass / torch.where(total > 0, total, 1.0), even)
+            two, flat = find_peaks(mass).two, effective_cells(mass) >= FLAT * mass[0, 0].numel()
+        return Flags(log_spread > self.wide + _SAME, two, flat, typical)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        density, spread, n = self.fitted.density, self.fitted.spread, self.images
+        return {
+            "format_version": FORMAT_VERSION,
+            "punctum": punctum.__version__,
+            "names": list(self.names),
+            "dims": density.offset.shape[-1],
+            "levels": list(self.levels),
+            "images": {"fitted": n[0], "promised": n[1], "points": self.points.tolist(), "seed": self.seed},
+            "decision": self.decision,
+            "flip_test": self.flip_test,
+            "spread": {"scale": spread.scale.tolist(), "floor": spread.floor.tolist()},
+            "density": {f.name: getattr(density, f.name).tolist() for f in fields(density)},
+            "regions": {
+                kind: {"bounds": self.bounds[kind].tolist(), "joint": self.joint[kind].tolist()} for kind in KINDS
+            },
+            "score": {
+                **asdict(self.distance),
+                "expected": self.probability.x.tolist(),
+                "probability": self.probability.y.tolist(),
+            },
+            "flags": {"wide": self.wide.tolist(), "log_spreads": self.log_spreads.tolist()},
+        }
 
     @classmethod
-    def fit(
-        cls,
-        maps: MapSet,
-        *,
-        names: Sequence[str],
-        levels: Sequence[float] = (0.5, 0.8, 0.9, 0.95),
-        within: float = 0.05,
-        normalizer: str = "bbox",
-        decision: str = "head",
-        decide: Decide | None = None,
-        flip_test: bool = False,
-        seed: int = 0,
-    ) -> "Calibration":
-        """Fit densities and covariances to some of the images, and find the bounds by the others.
+    def from_dict(cls, content: Any) -> "Calibration":
+        """The inverse of `to_dict`, also after a trip through JSON.
 
-        Args:
-            maps: predictions and truth of N instances that the model has not learned from.
-            names: of the keypoints.
-            levels: ascending, in (0, 1).
-            within: of the score, in lengths.
-            normalizer: what `maps.lengths` are.
-            decision: what `decide` does, in a word.
-            decide: puts coordinates where a rule puts them, given the densities; None leaves the head's.
-            flip_test: whether `maps` come from the flip test.
-            seed: of the split of the images, and of the order among equal densities.
         Raises:
-            ValueError: too few images with a visible point of some keypoint for a level, and how many it takes.
+            ValueError: an entry, which is named, is missing, of another shape, not finite, or out of range.
         """
-        levels = check_levels(levels)
-        n = len(maps.images.unique())
-        check_images(n, levels)
-        fitted, rest = maps.split(max(1, min(n - needed(levels[-1]), round(FITTED * n))), seed)
-        _, covariance = in_cells(fitted.prediction)
-        density = Density.fit(fitted, Spread.fit(errors_in_cells(fitted), covariance).floor)
-        if decide is not None:
-            fitted, rest = decide(fitted, density), decide(rest, density)
-        spread = Spread.fit(errors_in_cells(fitted), covariance)
-        parts = [regions_of(part.prediction, part.to_image, density, spread) for part in (fitted, rest)]
-        noise = torch.Generator().manual_seed(seed)
-        scores = [scores_of(part, regions, noise) for part, regions in zip((fitted, rest), parts, strict=True)]
-        sides = torch.cat([spreads(part.prediction, spread) for part in (fitted, rest)])
+        read = Entries(content)
+        version = read.entry("format_version")
+        if version != FORMAT_VERSION:
+            raise ValueError(
+                f"format_version is {version!r}, and punctum {punctum.__version__} reads {FORMAT_VERSION}: use the "
+                "punctum that wrote it, or calibrate again"
+            )
+        names, levels = read.words("names"), tuple(read.numbers("levels", (None,), 0, 1).tolist())
+        k, d, n = len(names), read.whole("dims", 1, 3), len(levels)
+        if not levels or any(b <= a for a, b in itertools.pairwise((0.0, *levels, 1.0))):
+            raise ValueError(f"levels must increase between 0 and 1, got {list(levels)}")
+        expected = read.numbers("score.expected", (None,))
         return cls(
-            names=tuple(names),
+            names=names,
             levels=levels,
-            within=within,
-            normalizer=normalizer,
-            decision=decision,
-            flip_test=flip_test,
-            images=(n, len(rest.images.unique())),
-            density=density,
-            spread=spread,
-            bounds={kind: own_bounds(scores[1][kind], rest.images, levels, names) for kind in KINDS},
-            joint={kind: joint_bounds(scores[0][kind], scores[1][kind], rest.images, levels, kind) for kind in KINDS},
-            curve=_curve(rest, parts[1], within),
-            wide=sides.quantile(WIDE, dim=0),
-            usual=spreads(rest.prediction, spread).log().mean(1).sort().values,
+            images=(read.whole("images.fitted"), read.whole("images.promised")),
+            points=read.numbers("images.points", (k,), 0),
+            seed=read.whole("images.seed"),
+            decision=read.word("decision"),
+            flip_test=read.entry("flip_test") is True,
+            fitted=Fitted(_read_spread(read, k, d), _read_density(read, k, d)),
+            bounds={kind: read.numbers(f"regions.{kind}.bounds", (k, n), 0) for kind in KINDS},
+            joint={kind: read.numbers(f"regions.{kind}.joint", (k, n), 0) for kind in KINDS},
+            distance=Distance(
+                float(read.numbers("score.within", (), 0)),
+                read.word("score.normalizer"),
+                float(read.numbers("score.share", (), 0)),
+            ),
+            probability=IsotonicMap(expected, read.numbers("score.probability", tuple(expected.shape), 0, 1)),
+            wide=read.numbers("flags.wide", (k,)),
+            log_spreads=read.numbers("flags.log_spreads", (None,)),
         )
 
-    def apply(self, prediction: Prediction, to_image: Tensor, lengths: Tensor) -> Calibrated:
-        """What a prediction promises; the same for an instance whatever its batch.
+    def save(self, folder: str | Path) -> Path:
+        """Write `folder`/calibration.json, whole or not at all."""
+        return write_text(Path(folder) / FILE, json.dumps(self.to_dict(), allow_nan=False) + "\n")
 
-        Args:
-            prediction: of B instances, with its heatmap where the head has one.
-            to_image: (B, D + 1, D + 1).
-            lengths: (B,) of the instances, in original pixels.
+    @classmethod
+    def load(cls, folder: str | Path) -> "Calibration":
+        """What `save` wrote.
+
+        Raises:
+            FileNotFoundError: the folder has none.
+            ValueError: the file is none of ours; file and entry are named.
         """
-        regions = regions_of(prediction, to_image, self.density, self.spread)
-        radius = self.within * lengths.to(regions.keypoints)[:, None]
-        side = spreads(prediction, self.spread)
-        return Calibrated(
-            regions=regions,
-            score=self.curve(expected_pck_at(regions.mixture, regions.keypoints, radius)),
-            bounds=self.bounds,
-            joint=self.joint,
-            levels=self.levels,
-            flags={"wide": side > self.wide, **flags_of(prediction.heatmap, side)},
-            typical=p_values(side.log().mean(1), self.usual),
-            present=prediction.present,
-        )
+        path = Path(folder) / FILE
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing: `punctum calibrate` writes it")
+        try:
+            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path}: {error}") from error
 
 
-def check_levels(levels: Sequence[float]) -> tuple[float, ...]:
-    """Ascending and distinct.
-
-    Raises:
-        ValueError: there is none, or one is not in (0, 1).
-    """
-    if not levels:
-        raise ValueError("levels: there is none; 0.95 promises that 95 % of regions hold their points")
-    for level in levels:
-        needed(level)
-    return tuple(sorted(set(levels)))
+def _read_spread(read: Entries, k: int, d: int) -> Spread:
+    return Spread(read.numbers("spread.scale", (k,), 0), read.covariances("spread.floor", (k, d, d)))
 
 
-def check_images(n: int, levels: Sequence[float]) -> None:
-    """Refuse fewer images than the highest level takes, before any prediction.
-
-    Raises:
-        ValueError: there are too few, and how many it takes.
-    """
-    least = needed(levels[-1]) + 1
-    if n < least:
-        raise ValueError(
-            f"{n} images are too few for a promise of {100 * levels[-1]:g} %: it takes {needed(levels[-1])} to find "
-            f"its bound, and at least one more to fit densities, so {least}; calibrate on more images, or ask "
-            "for less (--levels)"
-        )
-
-
-def regions_of(prediction: Prediction, to_image: Tensor, density: Density, spread: Spread) -> Regions:
-    """The regions of B predictions, in original pixels."""
-    matrix = to_image.to(torch.float64)
-    _, own = in_cells(prediction)
-    return Regions(
-        keypoints=transform_points(prediction.coords.to(torch.float64), matrix),
-        covariance=transform_covariance(spread(own), cells_to_image(matrix, cells_of(prediction))),
-        mixture=density.mixture(prediction).transform(matrix),
+def _read_density(read: Entries, k: int, d: int) -> Density:
+    ranges = {**RANGES, "centre_weight": (0.0, 1.0)}
+    # A little more: what is at the end of its range may have been rounded beyond it.
+    values = {
+        name: read.numbers(f"density.{name}", (k,), 0.999 * low, 1.001 * high) for name, (low, high) in ranges.items()
+    }
+    if bool((values["centre_weight"] + values["background"] > 1 + 1e-9).any()):
+        raise ValueError("density.centre_weight and density.background are more than 1 together")
+    return Density(
+        **values, shape=read.covariances("density.shape", (k, d, d)), offset=read.numbers("density.offset", (k, d))
     )
-
-
-def scores_of(maps: MapSet, regions: Regions, generator: torch.Generator) -> dict[str, Tensor]:
-    """By kind (N, K): how far out the truth lies; NaN where it is not visible."""
-    noise = torch.rand(maps.visible.shape, generator=generator)
-    truth = torch.where(maps.visible[..., None], maps.keypoints.to(torch.float64), torch.nan)
-    return {kind: regions.score(kind, truth, noise).to(torch.float64) for kind in KINDS}
-
-
-def own_bounds(scores: Tensor, images: Tensor, levels: Sequence[float], names: Sequence[str]) -> Tensor:
-    """(L, K) conformal quantiles of each keypoint's own scores (N, K)."""
-    rows = [
-        [quantile(s, level, images, what=f"keypoint {name}") for s, name in zip(scores.T, names, strict=True)]
-        for level in levels
-    ]
-    return torch.tensor(rows, dtype=torch.float64)
-
-
-def joint_bounds(fitted: Tensor, scores: Tensor, images: Tensor, levels: Sequence[float], kind: str) -> Tensor:
-    """(L, K) bounds that all of an instance's points keep at once.
-
-    The largest of an instance's scores, each in units of its keypoint's own quantile, keeps a conformal bound c; so
-    every point keeps c times its quantile. The quantiles come from the other part of the images.
-    """
-    rows = []
-    for level in levels:
-        unit = torch.nanquantile(_additive(fitted, kind), level, dim=0).clamp_min(1e-6)
-        unit = torch.where(unit.isnan(), unit.nanmean(), unit)
-        largest = torch.where(scores.isnan(), -torch.inf, _additive(scores, kind) / unit).amax(1)
-        largest = torch.where(largest == -torch.inf, torch.nan, largest)
-        bound = quantile(largest, level, images, what="whole instances")
-        rows.append(_additive(bound * unit, kind, back=True))
-    return torch.stack(rows)
-
-
-def _additive(scores: Tensor, kind: str, *, back: bool = False) -> Tensor:
-    """Scores on a scale on which a multiple makes sense: a level as -log(1 - level), as exponential tails have it;
-    from `TOP` on as far again as it was."""
-    if kind != "hdr":
-        return scores
-    if back:
-        inner = -torch.expm1(-scores)
-        return torch.where(scores > _TOP, 1 - math.exp(-_TOP) + (scores - _TOP), inner)
-    inner = -torch.log1p(-scores.clamp(max=1 - math.exp(-_TOP)))
-    return torch.where(scores > 1 - math.exp(-_TOP), _TOP + (scores - (1 - math.exp(-_TOP))), inner)
-
-
-_TOP = 6.0
-
-
-def _curve(maps: MapSet, regions: Regions, within: float) -> IsotonicMap:
-    """From the density's probability of a hit to the share of hits."""
-    radius = within * maps.lengths.to(torch.float64)
-    counts = maps.visible & radius.isfinite()[:, None]
-    if not counts.any():
-        raise ValueError("no visible point lies in an instance with a length: the score has nothing to rest on")
-    safe = torch.where(radius.isfinite(), radius, 1.0)[:, None]
-    expected = expected_pck_at(regions.mixture, regions.keypoints, safe)
-    error = (maps.keypoints.to(torch.float64) - regions.keypoints).norm(dim=-1)
-    return IsotonicMap.fit(expected[counts].double(), (error <= safe)[counts].double())
-
-
-def spreads(prediction: Prediction, spread: Spread) -> Tensor:
-    """(B, K) calibrated standard deviation per axis, in heatmap pixels."""
-    _, own = in_cells(prediction)
-    return spread(own).diagonal(dim1=-2, dim2=-1).mean(-1).sqrt()
-
-
-def flags_of(heatmap: Tensor | None, like: Tensor) -> Flag:
-    """Whether a map has two candidates, or none at all; a head without maps says neither."""
-    if heatmap is None:
-        return {name: torch.zeros_like(like, dtype=torch.bool) for name in ("two_places", "flat")}
-    positive = heatmap.clamp_min(0).flatten(2)
-    total = positive.sum(-1, keepdim=True)
-    maps = torch.where(total > 0, positive / total.clamp_min(torch.finfo(positive.dtype).tiny), 0.0)
-    shaped = maps.reshape(heatmap.shape)
-    return {"two_places": find_peaks(shaped).two, "flat": effective_cells(shaped) >= FLAT * maps.shape[-1]}

@@ -1,4 +1,4 @@
-"""A prediction's density, fitted: the temperature of the map, how wide a cell is, how far to trust the coordinate.
+"""A prediction's density, fitted: temperature of the map, width of a cell, and how far to trust the coordinate.
 
 The density is that of `punctum.ops.continuous`. Its parameters are those under which the true places of held-out
 points are likeliest, of each keypoint, drawn towards those of all where points are few.
@@ -27,7 +27,7 @@ RANGES = {
     "spread_floor": (1e-3, 1e3),
     "background": (1e-4, 0.2),
 }
-"""Where each parameter is looked for; the coordinate's weight is anywhere between 0 and 1 less the background."""
+"""Where each parameter is looked for; the coordinate's weight is within 0 and 1 less the background."""
 
 _START = {
     "temperature": 1.0,
@@ -54,10 +54,13 @@ class Density:
 
     Args:
         temperature, bandwidth, centre_weight, spread_scale, spread_floor, background: (K,) each.
-        shape: (K, D, D), the covariance in heatmap pixels squared, of mean variance one, that h^2 and b scale.
+        shape: (K, D, D), the covariance in heatmap pixels squared, of mean variance one, that h^2 and b scale: labels
+            scatter further along an edge than across it.
+        offset: (K, D), in heatmap pixels: labels lie to one side of what the head finds.
     Example:
         >>> one = torch.ones(3)
-        >>> density = Density(one, one, one / 2, one, one, one / 100, torch.eye(2).expand(3, 2, 2))
+        >>> density = Density(one, one, one / 2, one, one, one / 100, torch.eye(2).expand(3, 2, 2),
+        ...                   torch.zeros(3, 2))
         >>> prediction = Prediction(torch.zeros(1, 3, 2), torch.ones(1, 3), heatmap=torch.rand(1, 3, 8, 8))
         >>> density.mixture(prediction).groups
         {'cells': 64, 'centre': 1, 'background': 1}

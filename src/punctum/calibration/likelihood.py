@@ -86,7 +86,7 @@ class Likelihood:
         background: Tensor,
         offset: Tensor,
     ) -> Tensor:
-        """(P,) log density of the true places, nats per heatmap pixel^D; parameters (K,), offset (K, D) whitened."""
+        """(P,) log density of true places, in nats per heatmap pixel^D; parameters (K,), offset (K, D) whitened."""
         dims, k = self.error.shape[-1], self.keypoint
         unit = torch.eye(dims, dtype=self.error.dtype)
         spread = spread_scale[k, None, None] * self.covariance + spread_floor[k, None, None] * unit

@@ -19,8 +19,8 @@ class MapSet:
     """N predictions of K points, as the network gave them, and the truth in original pixels.
 
     Args:
-        prediction: coords (N, K, D), score (N, K), and where the head has them covariance (N, K, D, D), heatmap
-            (N, K, *S), and the probability that the point is present (N, K).
+        prediction: coords (N, K, D), score (N, K), and where the head has them covariance (N, K, D, D) and heatmap
+            (N, K, *S), present (N, K).
         to_image: (N, D + 1, D + 1), normalized crop coordinates to original pixels.
         keypoints: (N, K, D) true places in original pixels; anything where not visible.
         visible: (N, K) bool: the point has a true place.
@@ -73,9 +73,7 @@ class MapSet:
     def subset(self, rows: Tensor | Sequence[int] | slice) -> "MapSet":
         """Some of the instances: integers or a mask."""
         changed: dict[str, Any] = {
-            f.name: value[rows]
-            for f in fields(self)
-            if f.name != "prediction" and (value := getattr(self, f.name)) is not None
+            f.name: value[rows] for f in fields(self)[1:] if (value := getattr(self, f.name)) is not None
         }
         return replace(self, prediction=self.prediction.map(lambda t: t[rows]), **changed)
 

@@ -1,44 +1,52 @@
-"""Regions that a truth may be in: how far out in them it lies, and how large they are at a bound.
+"""Regions around a point, of three kinds, and how deep in them a place lies.
 
-    ball      |d| / s,                   s^2 = trace(A) / D
-    ellipse   sqrt(d^T A^-1 d)
-    hdr       the level of the truth in the density: the probability of denser places
+    ball        |y - k| / s,  s^2 = trace(A) / D            a disk, as wide as the prediction is unsure
+    ellipse     sqrt((y - k)^T A^-1 (y - k))                as wide each way as the errors are
+    hdr         P(p(Y) > p(y)), Y drawn from p              the smallest region of the density; it may be several
 
-d is truth less prediction and A the calibrated covariance, both in original pixels. A region of a kind is all places
-whose score is at most a bound; the bound makes the promise.
+k is the keypoint, A its calibrated covariance, p its density. A region is {y: score(y) <= bound}.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from punctum.calibration.spread import mahalanobis
+from punctum.ops.cholesky import cholesky, log_determinant
 from punctum.ops.highest_density import HighestDensity
 from punctum.ops.mixture import GaussianMixture
 
-KINDS = ("ball", "ellipse", "hdr")
+Kind = Literal["ball", "ellipse", "hdr"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 DRAWS = 512
-"""Draws of each density, by which levels and areas are found."""
+"""From each density: its levels are accurate to about one in as many."""
+
+# By how much the deviations of a density are widened to find what lies beyond its own draws.
+_WIDER = 3.0
 
 
 @dataclass(frozen=True, eq=False)
 class Regions:
-    """The regions of B x K predictions, in original pixels.
+    """B x K points with what their regions are made of, in original pixels.
 
     Args:
-        keypoints: (B, K, D), their middle; of "hdr" the density knows its own.
+        keypoints: (B, K, D).
         covariance: (B, K, D, D), calibrated.
-        mixture: the densities.
+        mixture: B x K densities.
     Example:
         >>> from punctum.ops import single_gaussian
-        >>> origin, spread = torch.zeros(1, 1, 2).double(), 4 * torch.eye(2).double()[None, None]
-        >>> regions = Regions(origin, spread, single_gaussian(origin, spread))
-        >>> regions.score("ball", torch.tensor([[[3.0, 0.0]]])), regions.size("ball", torch.tensor([[2.0]]))
-        (tensor([[1.5000]], dtype=torch.float64), tensor([[50.2655]], dtype=torch.float64))
+        >>> origin, unit = torch.zeros(1, 1, 2), torch.eye(2)[None, None]
+        >>> regions = Regions(origin, 4 * unit, single_gaussian(origin, 4 * unit))
+        >>> y = torch.tensor([[[2.0, 0.0]]])
+        >>> [round(float(regions.score(kind, y)), 1) for kind in KINDS]  # 1 - exp(-1/2) is 0.39
+        [1.0, 1.0, 0.4]
+        >>> [round(float(regions.volume(kind, bound)), 0) for kind, bound in (("ball", 1.0), ("ellipse", 1.0))]
+        [13.0, 13.0]
     """
 
     keypoints: Tensor
@@ -46,37 +54,74 @@ class Regions:
     mixture: GaussianMixture
 
     @cached_property
-    def highest(self) -> HighestDensity:
-        """The highest-density regions, which take the longest: not worked out before they are asked for."""
+    def densest(self) -> HighestDensity:
+        """Made when it is first asked for: it takes longer than everything else together."""
         return HighestDensity(self.mixture, DRAWS)
 
-    def score(self, kind: str, truth: Tensor, noise: Tensor | None = None) -> Tensor:
-        """How far out a place lies, (B, K); NaN for a NaN place.
+    @property
+    def spread(self) -> Tensor:
+        """(B, K) s, the root of the mean variance over the axes."""
+        return self.covariance.diagonal(dim1=-2, dim2=-1).mean(-1).sqrt()
+
+    def score(self, kind: Kind, points: Tensor) -> Tensor:
+        """How far out places (B, K, D) lie, (B, K); NaN at NaN."""
+        if kind == "hdr":
+            return self.densest.level(points.to(self.mixture.means))
+        errors = points.to(self.keypoints) - self.keypoints
+        if kind == "ball":
+            return torch.linalg.vector_norm(errors, dim=-1) / self.spread
+        return mahalanobis(errors, self.covariance)
+
+    def volume(self, kind: Kind, bound: float | Tensor) -> Tensor:
+        """Length, area or volume of the region {score <= bound}, (B, K), in pixels^D.
 
         Args:
-            kind: ball, ellipse or hdr.
-            truth: (B, K, D).
-            noise: (B, K) in [0, 1], for places exactly as dense as others; None for the middle.
+            bound: not negative; a number or a tensor that broadcasts with (B, K), such as (K,).
         """
         if kind == "hdr":
-            return self.highest.level(truth, noise)
-        offset = truth.to(self.keypoints) - self.keypoints
-        if kind == "ball":
-            return offset.norm(dim=-1) / self.radius
-        return mahalanobis(offset, self.covariance)
-
-    def size(self, kind: str, bound: Tensor) -> Tensor:
-        """Length, area or volume at a bound that broadcasts with (B, K), in pixels^D; infinite without an end."""
+            inner = self.densest.volume(bound)
+            return torch.where(inner.isinf(), self._outer_volume(bound), inner) if inner.isinf().any() else inner
         dims = self.keypoints.shape[-1]
-        unit = math.pi ** (dims / 2) / math.gamma(dims / 2 + 1)
-        if kind == "hdr":
-            return self.highest.volume(bound)
-        bound = bound.to(self.keypoints)
+        size = math.pi ** (dims / 2) / math.gamma(dims / 2 + 1)
+        radius = torch.as_tensor(bound, dtype=self.keypoints.dtype)
         if kind == "ball":
-            return unit * (bound * self.radius) ** dims
-        return unit * bound**dims * torch.linalg.det(self.covariance).clamp_min(0).sqrt()
+            return size * (radius * self.spread) ** dims
+        return size * radius**dims * (log_determinant(cholesky(self.covariance)) / 2).exp()
 
-    @property
-    def radius(self) -> Tensor:
-        """(B, K) s, the spread per axis."""
-        return (self.covariance.diagonal(dim1=-2, dim2=-1).mean(-1)).sqrt()
+    def _outer_volume(self, bound: float | Tensor) -> Tensor:
+        """From draws q of a wider density, the mean of 1[p >= t] / q: also beyond the draws of p itself."""
+        threshold = self.densest.threshold(bound)[..., None]
+        wide = replace(self.mixture, covariances=_WIDER**2 * self.mixture.covariances)
+        places = wide.draw(DRAWS)
+        inside = self.mixture.log_prob(places) >= threshold
+        return torch.where(inside, (-wide.log_prob(places)).exp(), 0.0).mean(-1)
+
+
+def depth(kind: Kind, score: Tensor) -> Tensor:
+    """A score as a number that may be multiplied by a factor: how far out, without an upper end.
+
+        hdr     -log(1 - level):     the fall in log density on the way there, if the density is Gaussian in a plane
+        others  the score, a distance already
+
+    Example:
+        >>> depth("hdr", torch.tensor([0.0, 1 - torch.e**-1.0]))
+        tensor([0., 1.])
+    """
+    if kind != "hdr":
+        return score
+    # Past the last draw, levels go on by differences in log density already.
+    last = DRAWS / (DRAWS + 1)
+    return -torch.log1p(-score.clamp_max(last)) + (score - last).clamp_min(0)
+
+
+def score_at(kind: Kind, depths: Tensor) -> Tensor:
+    """The inverse of `depth`.
+
+    Example:
+        >>> score_at("hdr", depth("hdr", torch.tensor([0.3, 0.95, 4.0])))
+        tensor([0.3000, 0.9500, 4.0000])
+    """
+    if kind != "hdr":
+        return depths
+    last = math.log(DRAWS + 1)
+    return -torch.expm1(-depths.clamp_max(last)) + (depths - last).clamp_min(0)

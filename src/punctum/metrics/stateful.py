@@ -111,8 +111,13 @@ class ScoredMetric(PointMetric):
         self.point_scores.append(score.detach().to(self.point_distances[-1]).flatten())
 
     def scores(self) -> Tensor:
-        """All scores so far, (N, K); to be asked for after `distances`."""
-        return dim_zero_cat(self.point_scores).reshape(-1, int(self.num_keypoints))
+        """All scores so far, (N, K).
+
+        Raises:
+            RuntimeError: nothing was added since the last reset.
+        """
+        shape = self.distances().shape
+        return dim_zero_cat(self.point_scores).reshape(shape)
 
 
 class _Box:

@@ -17,7 +17,6 @@ from punctum.ops.coords import (
 )
 from punctum.ops.debias import debias
 from punctum.ops.decisions import (
-    Rule,
     decode,
     expected_oks_at,
     expected_pck_at,
@@ -43,7 +42,6 @@ __all__ = [
     "HighestDensity",
     "MixtureFamily",
     "Noise",
-    "Rule",
     "argmax",
     "as_float",
     "ascend",

@@ -9,21 +9,25 @@ pck      most probability within a distance
 
 import math
 from functools import lru_cache
+from itertools import pairwise
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from punctum.ops.coords import as_float
-from punctum.ops.mixture import GaussianMixture, in_parts
+from punctum.ops.mixture import GaussianMixture
+from punctum.ops.mixture_terms import in_parts
 from punctum.ops.modes import ascend, mode, spaced_starts
 
 Rule = Literal["mean", "mode", "median", "oks", "pck"]
 
-# Draws and steps of the geometric median; nodes of a quadrature; candidates and refinements of the heaviest disk.
-_DRAWS, _STEPS, _NODES, _DISKS, _REFINEMENTS = 1024, 40, 20, 5, 3
-# Deviations beyond which a Gaussian has nothing.
-_REACH = 6.0
+# Draws and steps of the geometric median.
+_DRAWS, _STEPS = 1024, 40
+# Nodes of each piece of a quadrature, and deviations beyond which a Gaussian has next to nothing.
+_NODES, _REACH = 12, 4.5
+# Of the heaviest disk: components of a group that are looked at, starts, and refinements.
+_HEAVY, _DISKS, _REFINEMENTS = 48, 3, 4
 
 
 def decode(
@@ -103,14 +107,14 @@ def expected_pck_at(mixture: GaussianMixture, points: Tensor, radius: float | Te
         P(|Y - y| <= r) = sum_m w_m integral over the ball of N(y + u; mu_m, S_m) du
 
     Along the principal axes of S_m the integral over the last axis is a difference of normal distribution functions;
-    the others are Gauss-Legendre quadratures in the angle, over the part of the ball where the Gaussian is.
+    the others are Gauss-Legendre quadratures in the angle, piece by piece over the ball where the Gaussian is.
 
     Args:
         mixture: B x K densities.
         points: (B, K, D), or (B, K, N, D).
         radius: r, in the mixture's unit; a number or a tensor that broadcasts with (B, K).
     Returns:
-        (B, K) or (B, K, N), in [0, 1], to about 1e-4.
+        (B, K) or (B, K, N), in [0, 1], to 2e-4.
     Raises:
         ValueError: radius is not positive; points do not fit.
     Example:
@@ -124,7 +128,7 @@ def expected_pck_at(mixture: GaussianMixture, points: Tensor, radius: float | Te
         raise ValueError(f"points {tuple(points.shape)} do not fit a mixture with means {tuple(mixture.means.shape)}")
     places = as_float(points).to(mixture.means.dtype)
     places = places.unsqueeze(2) if points.ndim == 3 else places
-    terms = places.shape[2] * mixture.log_weights.shape[-1]
+    terms = places.shape[2] * mixture.log_weights.shape[-1] * (3 * _NODES) ** (dims - 1)
     mass = in_parts(_ball_mass, mixture, places, _given(mixture, "radius", radius, "pck"), terms=terms)
     return mass.reshape(points.shape[:-1])
 
@@ -151,16 +155,19 @@ def _in_ball(means: list[Tensor], deviations: list[Tensor], radius: Tensor) -> T
     mean, deviation = means[0], deviations[0]
     if len(means) == 1:
         return torch.special.ndtr((radius - mean) / deviation) - torch.special.ndtr((-radius - mean) / deviation)
-    low = ((mean - _REACH * deviation) / radius).clamp(-1, 1).asin()
-    high = ((mean + _REACH * deviation) / radius).clamp(-1, 1).asin()
+    low, high = ((mean + side * _REACH * deviation) / radius for side in (-1, 1))
+    # Where the surface meets the other axes' mean: a narrow Gaussian is inside on one side, outside on the other.
+    other = torch.stack([m.square() for m in means[1:]]).sum(0)
+    edge = (1 - other / radius.square()).clamp(0, 1).sqrt()
+    bounds = [x.clamp(-1, 1).asin() for x in (low, torch.clamp(-edge, low, high), torch.clamp(edge, low, high), high)]
     nodes, weights = (x.to(mean) for x in _gauss_legendre(_NODES))
-    total = torch.zeros_like(mean)
-    for node, weight in zip(nodes, weights, strict=True):
-        angle = (low + high) / 2 + (high - low) / 2 * node
-        density = torch.exp(-0.5 * ((radius * angle.sin() - mean) / deviation).square())
-        inner = radius * angle.cos()
-        total = total + weight * density * inner * _in_ball(means[1:], deviations[1:], inner)
-    return total * (high - low) / (2 * math.sqrt(2 * math.pi) * deviation)
+    pieces = [((start + end)[..., None] / 2, (end - start)[..., None] / 2) for start, end in pairwise(bounds)]
+    angle = torch.cat([middle + half * nodes for middle, half in pieces], -1)
+    share = torch.cat([half * weights for _, half in pieces], -1)
+    density = torch.exp(-0.5 * ((radius[..., None] * angle.sin() - mean[..., None]) / deviation[..., None]).square())
+    inner = radius[..., None] * angle.cos()
+    mass = _in_ball([m[..., None] for m in means[1:]], [s[..., None] for s in deviations[1:]], inner)
+    return (share * density * inner * mass).sum(-1) / (math.sqrt(2 * math.pi) * deviation)
 
 
 @lru_cache(maxsize=2)
@@ -206,52 +213,75 @@ def geometric_median(mixture: GaussianMixture) -> Tensor:
         return in_parts(of_part, mixture, terms=_DRAWS * mixture.means.shape[-1])
 
 
-def heaviest_disk(mixture: GaussianMixture, radius: Tensor) -> Tensor:
+def heaviest_disk(mixture: GaussianMixture, radius: float | Tensor) -> Tensor:
     """The place with most probability within a distance of it.
 
-    From modes of the mixture widened by the disk's own variance r^2 / (D + 2), the heaviest; then parabolas through
-    the exact mass a little to each side, which are followed where the mass grows.
+    Of the modes of the mixture widened by the disk's own variance r^2 / (D + 2), and by r^2, which joins hills that
+    one disk can hold, the heaviest; then parabolas through the mass a step to each side lead on where it grows. The
+    48 heaviest components of each group have a say.
 
     Args:
         mixture: B x K densities.
-        radius: (B, K), in the mixture's unit.
+        radius: r, in the mixture's unit; a number or a tensor that broadcasts with (B, K).
     Returns:
         (B, K, D), not differentiable.
+    Raises:
+        ValueError: radius is not positive.
     Example:
         >>> mixture = GaussianMixture(
         ...     torch.tensor([[[0.2, 0.35, 0.45]]]).log(), torch.tensor([[[[0.0], [1.0], [9.0]]]]),
         ...     torch.full((1, 1, 1, 1, 1), 0.01), {"cells": 3},
         ... )
-        >>> heaviest_disk(mixture, torch.ones(1, 1)).round(decimals=1)
+        >>> heaviest_disk(mixture, 1.0).round(decimals=1)
         tensor([[[0.5000]]])
     """
-    dims = mixture.means.shape[-1]
 
     def of_part(part: GaussianMixture, radius: Tensor) -> Tensor:
-        wide = part.widen(radius.square() / (dims + 2))
-        places = ascend(wide, spaced_starts(wide, _DISKS)[0])
-        best = expected_pck_at(part, places, radius).argmax(-1)[..., None, None]
-        place = places.gather(2, best.expand(*best.shape[:-1], dims))
-        for turn in range(_REFINEMENTS):
-            place = _heavier(part, place, radius, radius / 2 ** (turn + 2))
+        part = _heaviest(part)
+        variance = radius.square()
+        wide = (part.widen(v) for v in (variance / (part.means.shape[-1] + 2), variance))
+        places = torch.cat([ascend(w, spaced_starts(w, _DISKS)[0]) for w in wide], 2)
+        place, step = _best(places, expected_pck_at(part, places, radius))[0], radius / 4
+        for _ in range(_REFINEMENTS):
+            place, step = _heavier(part, place, radius, step)
         return place.squeeze(2)
 
     with torch.no_grad():
-        return in_parts(of_part, mixture, radius, terms=_DISKS * mixture.log_weights.shape[-1])
+        terms = 2 * _DISKS * mixture.log_weights.shape[-1]
+        return in_parts(of_part, mixture, _given(mixture, "radius", radius, "pck"), terms=terms)
 
 
-def _heavier(mixture: GaussianMixture, place: Tensor, radius: Tensor, step: Tensor) -> Tensor:
-    """The heaviest of a place (B, K, 1, D), those a step to its sides, and the top of a parabola through them."""
+def _heaviest(mixture: GaussianMixture) -> GaussianMixture:
+    """The heaviest components of each group, with the weights that they have."""
+    counts = list(mixture.groups.values())
+    weights, means = [], []
+    for w, m in zip(mixture.log_weights.split(counts, -1), mixture.means.split(counts, -2), strict=True):
+        top = w.topk(min(_HEAVY, w.shape[-1]), dim=-1)
+        weights.append(top.values)
+        means.append(m.gather(-2, top.indices[..., None].expand(*top.indices.shape, m.shape[-1])))
+    groups = {name: w.shape[-1] for name, w in zip(mixture.groups, weights, strict=True)}
+    return GaussianMixture(torch.cat(weights, -1), torch.cat(means, -2), mixture.covariances, groups)
+
+
+def _heavier(mixture: GaussianMixture, place: Tensor, radius: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+    """The heaviest of a place (B, K, 1, D), those a step to its sides, and a parabola's top; and the next step."""
     sides = torch.eye(place.shape[-1], dtype=place.dtype, device=place.device)
-    moves = torch.cat([torch.zeros_like(sides[:1]), sides, -sides]) * step[..., None, None]
-    mass = expected_pck_at(mixture, place + moves, radius)
+    places = place + torch.cat([torch.zeros_like(sides[:1]), sides, -sides]) * step[..., None, None]
+    mass = expected_pck_at(mixture, places, radius)
     here, ahead, behind = mass.split([1, len(sides), len(sides)], -1)
     bend = 2 * here - ahead - behind
-    top = torch.where(bend > 0, (ahead - behind) / (2 * bend.clamp_min(1e-30)), 0.0).clamp(-1, 1) * step[..., None]
-    places = torch.cat([place + moves, place + top.unsqueeze(2)], 2)
+    top = torch.where(bend > 0, (ahead - behind) / (2 * bend.clamp_min(1e-30)), 0.0).clamp(-1, 1)
+    places = torch.cat([places, place + (top * step[..., None]).unsqueeze(2)], 2)
     mass = torch.cat([mass, expected_pck_at(mixture, places[:, :, -1:], radius)], -1)
-    best = mass.argmax(-1)[..., None, None]
-    return places.gather(2, best.expand(*best.shape[:-1], place.shape[-1]))
+    place, best = _best(places, mass)
+    aside = (best > 0) & (best < places.shape[2] - 1)
+    return place, torch.where(aside, step, step / 2)
+
+
+def _best(places: Tensor, mass: Tensor) -> tuple[Tensor, Tensor]:
+    """The heaviest of places (B, K, N, D), as (B, K, 1, D), and which it is, (B, K)."""
+    best = mass.argmax(-1)
+    return places.gather(2, best[..., None, None].expand(*best.shape, 1, places.shape[-1])), best
 
 
 def _given(mixture: GaussianMixture, name: str, value: float | Tensor | None, rule: str) -> Tensor:

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from punctum.ops.mixture import GaussianMixture, in_parts
+from punctum.ops.mixture import GaussianMixture
+from punctum.ops.mixture_terms import in_parts
 
 
 class HighestDensity:

@@ -6,20 +6,16 @@ Components stand in groups that share a covariance, as the cells of a heatmap do
 and moments are exact; what needs draws takes the same numbers for every map, so that nothing depends on its batch.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from punctum.ops.cholesky import cholesky, log_determinant, precision
+from punctum.ops.cholesky import cholesky
 from punctum.ops.coords import as_float, transform_covariance, transform_points
-
-# Numbers that an operation over many maps holds at a time: they stay in a core's cache.
-_AT_A_TIME = 2**18
+from punctum.ops.mixture_terms import log_density
 
 
 @dataclass(frozen=True)
@@ -102,13 +98,7 @@ class GaussianMixture:
             )
         places = as_float(points).to(self.means.dtype)
         places = places.unsqueeze(2) if points.ndim == 3 else places
-        some = max(1, _AT_A_TIME // max(1, self.log_weights.shape[-1]))
-
-        def of_part(part: "GaussianMixture", places: Tensor) -> Tensor:
-            return torch.cat([log_sum(log_terms(part, some_of)) for some_of in places.split(some, 2)], -1)
-
-        terms = min(places.shape[2], some) * self.log_weights.shape[-1]
-        return in_parts(of_part, self, places, terms=terms).reshape(points.shape[:-1])
+        return log_density(self, places).reshape(points.shape[:-1])
 
     def transform(self, matrix: Tensor) -> "GaussianMixture":
         """The mixture under an affine map, A mu + t and A S A^T: exactly the density of mapped places.
@@ -238,78 +228,6 @@ def single_gaussian(mean: Tensor, covariance: Tensor) -> GaussianMixture:
     mean = as_float(mean)
     weights = mean.new_zeros(*mean.shape[:-1], 1)
     return GaussianMixture(weights, mean.unsqueeze(-2), covariance.unsqueeze(-3), {"centre": 1})
-
-
-def log_terms(mixture: GaussianMixture, points: Tensor) -> Tensor:
-    """log w_m N(y; mu_m, S_g(m)) of every component on its own, (B, K, N, M), for points (B, K, N, D).
-
-        d^2 = sum_ij P_ij (y - mu)_i (y - mu)_j,     P = S^-1
-
-    The products of offsets are the planes of a matrix product with P's entries: few passes over much memory, and few
-    more for their gradient.
-    """
-    (batch, keypoints), dims = mixture.log_weights.shape[:2], points.shape[-1]
-    counts, factor = list(mixture.groups.values()), cholesky(mixture.covariances)
-    log_norm = -0.5 * (log_determinant(factor) + dims * math.log(2 * math.pi))
-    entries = [(-0.5 if i == j else -1.0) * p for i, row in enumerate(precision(factor)) for j, p in enumerate(row)]
-    forms = torch.stack(entries, -1).flatten(0, 1)
-    places = points.flatten(0, 1).unbind(-1)
-    parts = []
-    groups = zip(mixture.log_weights.split(counts, -1), mixture.means.split(counts, -2), strict=True)
-    for g, (log_weights, means) in enumerate(groups):
-        # One plane for each coordinate: numbers that lie side by side are read several times faster.
-        planes = means.flatten(0, 1).movedim(-1, 0).contiguous().unbind(0)
-        offsets = [place.unsqueeze(-1) - plane.unsqueeze(1) for place, plane in zip(places, planes, strict=True)]
-        products = torch.stack([offsets[i] * offsets[j] for i in range(dims) for j in range(i + 1)], 1)
-        # Autocast would run the product in half precision.
-        with torch.autocast(points.device.type, enabled=False):
-            distance2 = torch.bmm(forms[:, g, None], products.flatten(2)).reshape(offsets[0].shape)
-        heights = log_weights + log_norm[..., g, None]
-        parts.append(heights.flatten(0, 1).unsqueeze(1) + distance2)
-    return torch.cat(parts, -1).unflatten(0, (batch, keypoints))
-
-
-def log_sum(logs: Tensor) -> Tensor:
-    """log sum exp over the last axis, in which nothing is smaller than exp(-80) of the largest term.
-
-    Far components are the rule: on a processor their exponentials, below the smallest normal number, take eight times
-    as long as others. 1e-35 of a sum is no part of it in float64 either.
-    """
-    top = logs.detach().amax(-1, keepdim=True).clamp_min(torch.finfo(logs.dtype).min)
-    return F.threshold(logs - top, -80.0, -80.0).exp().sum(-1).log() + top[..., 0]
-
-
-def in_parts(
-    function: Callable[..., Tensor],
-    mixture: GaussianMixture,
-    *others: Tensor,
-    terms: int,
-    at_a_time: int = _AT_A_TIME,
-) -> Tensor:
-    """`function(mixture, *others)` over some maps at a time, so that what it holds stays in a core's cache.
-
-    Args:
-        function: of a mixture of (1, R) maps and of tensors (1, R, ...), to a tensor (1, R, ...).
-        mixture: of B x K maps.
-        others: (B, K, ...).
-        terms: numbers that the function holds for each map, at a time.
-        at_a_time: numbers to hold at most, unless one map has more.
-    Returns:
-        (B, K, ...).
-    """
-    lead = mixture.log_weights.shape[:2]
-    size = max(1, at_a_time // max(1, terms))
-    if math.prod(lead) <= size:
-        return function(mixture, *others)
-    # `split`, not slices: the gradient of each slice would be as large as the whole.
-    tensors = (mixture.log_weights, mixture.means, mixture.covariances, *others)
-    parts = [
-        function(replace(mixture, log_weights=weights, means=means, covariances=covariances), *rest)
-        for weights, means, covariances, *rest in zip(
-            *(x.flatten(0, 1).unsqueeze(0).split(size, 1) for x in tensors), strict=True
-        )
-    ]
-    return torch.cat(parts, 1).unflatten(1, lead).squeeze(0)
 
 
 @lru_cache(maxsize=8)

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from punctum.ops.cholesky import cholesky, log_determinant, precision, solve
-from punctum.ops.mixture import GaussianMixture, in_parts, log_sum, log_terms
+from punctum.ops.mixture import GaussianMixture
+from punctum.ops.mixture_terms import in_parts, log_sum, log_terms
 
 # Components whose own density is looked at; places to start from; steps of the ascent.
 _CANDIDATES, _STARTS, _STEPS = 64, 16, 12

@@ -16,6 +16,7 @@ from punctum.environment import environment
 from punctum.evaluation import NAME as EVALUATION
 from punctum.evaluation import Evaluation
 from punctum.report.blocks import Block, Cell, Code, Column, Page, Section, Table, Text
+from punctum.report.calibrated import calibrated_blocks
 from punctum.report.examples import ELLIPSES, galleries, shown_things
 from punctum.report.run_charts import accuracy_charts, training_charts, trust_blocks
 from punctum.report.run_tables import difficulty_table, facts, keypoint_table, verdict, worst_table
@@ -188,6 +189,8 @@ def _examples(measured: Measured) -> Section | None:
 
 
 def _trust(measured: Measured) -> Section | None:
+    if trust := measured.metrics.get("trust"):
+        return Section("How far to trust a point", calibrated_blocks(measured.evaluation, trust, measured.unit))
     if measured.evaluation is None:
         return None
     return Section("Does the score know?", trust_blocks(measured.evaluation, measured.metrics, measured.unit))

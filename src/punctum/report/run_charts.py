@@ -15,6 +15,11 @@ from punctum.report.trust import Bins, by_score, coverage, levels
 # Ellipses are called right while the measured share is so near to the nominal one.
 NEAR = 0.05
 FAMOUS = 0.9
+CALIBRATE = (
+    "Nobody has calibrated this model: what its scores and spreads are worth was measured here, and nothing is "
+    "promised. `punctum calibrate` makes probabilities of its scores, and regions that keep what they promise, from "
+    "labelled images that it has not learned from."
+)
 
 
 def accuracy_charts(evaluation: Evaluation, metrics: dict[str, Any], unit: str) -> list[Block]:
@@ -114,6 +119,8 @@ def trust_blocks(evaluation: Evaluation, metrics: dict[str, Any], unit: str) -> 
     blocks += _score_blocks(evaluation, metrics, image_ids, unit)
     if evaluation.covariance is not None:
         blocks += _coverage_blocks(evaluation, image_ids)
+    if evaluation.keypoints.shape[-1] > 1:  # layers in scans can't be calibrated
+        blocks.append(Text(CALIBRATE))
     return blocks
 
 

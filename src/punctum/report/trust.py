@@ -7,10 +7,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from punctum.metrics import mean_interval
+from punctum.metrics.calibration import NOMINAL, groups_by_score
 
 Array = NDArray[np.float64]
-
-NOMINAL = (0.5, 0.8, 0.9, 0.95)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,10 +47,8 @@ def by_score(score: ArrayLike, values: ArrayLike, image_ids: ArrayLike, *, bins:
     if not counts.any():
         none = np.empty(0)
         return Bins(none, none, none, none, np.empty(0, dtype=np.int64))
-    inner = np.unique(np.quantile(sure[counts], np.arange(1, bins) / bins, method="inverted_cdf"))
-    # A group ends with its edge, so that equal scores are never parted.
-    group = np.where(counts, np.searchsorted(inner, sure, side="left"), -1)
-    members = [group == g for g in np.unique(group[counts])]
+    group = groups_by_score(torch.from_numpy(sure), torch.from_numpy(counts), bins).numpy()
+    members = [group == g for g in range(group.max() + 1)]
     parts = [torch.from_numpy(np.where(m, measured, np.nan)) for m in members]
     interval = mean_interval(parts, torch.as_tensor(np.asarray(image_ids)), seed=seed).numpy()
     return Bins(

@@ -1,4 +1,4 @@
-"""Does a prediction know how good it is? Regions, densities and scores against the truth.
+"""Does a prediction know how good it is? Outcomes, densities and scores against the truth.
 
 Values are (N, K) with NaN where a point does not count; intervals resample images. `summarize_trust` is all of it as
 what metrics.json holds.
@@ -6,7 +6,7 @@ what metrics.json holds.
 
 from punctum.metrics.calibration.correlation import linear_correlation, linear_correlation_interval
 from punctum.metrics.calibration.densities import nll, pit_chance, pit_distance, pit_histogram
-from punctum.metrics.calibration.regions import NOMINAL, Regions, coverage_and_size, coverage_and_size_interval
+from punctum.metrics.calibration.regions import NOMINAL, Outcomes, coverage_and_size, coverage_and_size_interval
 from punctum.metrics.calibration.reliability import (
     ECE,
     brier,
@@ -24,7 +24,7 @@ __all__ = [
     "AURC",
     "ECE",
     "NOMINAL",
-    "Regions",
+    "Outcomes",
     "aurc",
     "aurc_interval",
     "brier",

@@ -11,12 +11,12 @@ from punctum.metrics.pooling import Result, pooled_mean, pooled_quantile
 NOMINAL = (0.5, 0.8, 0.9, 0.95)
 
 
-class Regions(NamedTuple):
-    """One kind of region, at L levels.
+class Outcomes(NamedTuple):
+    """How regions of one kind fared, at L levels.
 
     Args:
         inside: (N, K, L), whether the region holds the truth: bool, or 1 and 0 with NaN where a point does not count.
-            Regions of whole instances, which hold all of their points or not, have a single column: (N, 1, L).
+            Outcomes of whole instances, which hold all of their points or not, have a single column: (N, 1, L).
         size: (N, K, L), length, area or volume in pixels^D, infinite where the region has no end.
     """
 
@@ -46,7 +46,7 @@ class RegionIntervals(NamedTuple):
     median: Tensor
 
 
-def coverage_and_size(regions: Regions) -> RegionFigures:
+def coverage_and_size(outcomes: Outcomes) -> RegionFigures:
     """How often regions hold the truth, and their mean and median size, over the same points.
 
         coverage[l] = 1/|V| sum_(n, k in V) [y[n, k] in R[n, k, l]]
@@ -55,7 +55,7 @@ def coverage_and_size(regions: Regions) -> RegionFigures:
     worth what its regions are small. Endless regions count, in both.
 
     Args:
-        regions: at L levels; what has NaN in `inside` does not count.
+        outcomes: at L levels; what has NaN in `inside` does not count.
     Returns:
         Results of (L,) and (L, K), or (L, 1) for the coverage of whole instances; float64. NaN where there is no
         point.
@@ -63,11 +63,11 @@ def coverage_and_size(regions: Regions) -> RegionFigures:
         ValueError: shapes do not fit; a region that counts has no size, or a negative one.
     Example:
         >>> inside = torch.tensor([[[1.0]], [[0.0]], [[1.0]], [[torch.nan]]])
-        >>> figures = coverage_and_size(Regions(inside, torch.tensor([[[3.0]], [[4.0]], [[torch.inf]], [[1.0]]])))
+        >>> figures = coverage_and_size(Outcomes(inside, torch.tensor([[[3.0]], [[4.0]], [[torch.inf]], [[1.0]]])))
         >>> [float(one.total) for one in figures]
         [0.6666666666666666, inf, 4.0]
     """
-    levels = _by_level(regions)
+    levels = _by_level(outcomes)
     return RegionFigures(
         coverage=_stacked([pooled_mean(inside) for inside, _ in levels]),
         mean=_stacked([pooled_mean(size) for _, size in levels]),
@@ -76,12 +76,12 @@ def coverage_and_size(regions: Regions) -> RegionFigures:
 
 
 def coverage_and_size_interval(
-    regions: Regions, image_ids: Tensor, *, n: int = 1000, level: float = 0.95, seed: int = 0
+    outcomes: Outcomes, image_ids: Tensor, *, n: int = 1000, level: float = 0.95, seed: int = 0
 ) -> RegionIntervals:
     """Bootstrap intervals of the totals of `coverage_and_size`, over images.
 
     Args:
-        regions: at L levels.
+        outcomes: at L levels.
         image_ids: (N,) integers.
         n, level, seed: see `bootstrap_interval`.
     Returns:
@@ -89,12 +89,12 @@ def coverage_and_size_interval(
     Raises:
         ValueError: as `coverage_and_size`.
     Example:
-        >>> regions = Regions((torch.arange(40) % 4 > 0)[:, None, None], torch.ones(40, 1, 1))
-        >>> low, high = coverage_and_size_interval(regions, torch.arange(40)).coverage
+        >>> outcomes = Outcomes((torch.arange(40) % 4 > 0)[:, None, None], torch.ones(40, 1, 1))
+        >>> low, high = coverage_and_size_interval(outcomes, torch.arange(40)).coverage
         >>> bool(0.55 < low < 0.75 < high < 0.95)
         True
     """
-    inside, size = zip(*_by_level(regions), strict=True)
+    inside, size = zip(*_by_level(outcomes), strict=True)
     endless = torch.stack([one.isinf().any() for one in size])
     finite = [one.masked_fill(one.isinf(), 0.0) for one in size]
     means = mean_interval([*inside, *finite], image_ids, n=n, level=level, seed=seed)
@@ -103,9 +103,9 @@ def coverage_and_size_interval(
     return RegionIntervals(coverage, torch.where(endless, torch.nan, mean), torch.stack(medians, dim=1))
 
 
-def _by_level(regions: Regions) -> list[tuple[Tensor, Tensor]]:
+def _by_level(outcomes: Outcomes) -> list[tuple[Tensor, Tensor]]:
     """For each level, whether it held (N, K) and how large it was (N, K), NaN where a point does not count."""
-    inside, size = (values.to(torch.float64) for values in regions)
+    inside, size = (values.to(torch.float64) for values in outcomes)
     if (
         inside.ndim != 3
         or size.ndim != 3

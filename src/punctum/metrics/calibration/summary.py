@@ -11,7 +11,7 @@ from torch import Tensor
 from punctum.metrics.bootstrap import mean_interval
 from punctum.metrics.calibration.correlation import linear_correlation, linear_correlation_interval
 from punctum.metrics.calibration.densities import nll, pit_chance, pit_distance, pit_histogram
-from punctum.metrics.calibration.regions import NOMINAL, Regions, coverage_and_size, coverage_and_size_interval
+from punctum.metrics.calibration.regions import NOMINAL, Outcomes, coverage_and_size, coverage_and_size_interval
 from punctum.metrics.calibration.reliability import brier, ece, reliability, squared_gap_interval
 from punctum.metrics.calibration.risk import aurc, aurc_interval, excess_aurc, risk_coverage
 from punctum.metrics.normalizer import normalized_distances
@@ -35,8 +35,8 @@ def summarize_trust(
     distance: float,
     image_ids: Tensor,
     levels: Sequence[float] = NOMINAL,
-    regions: Mapping[str, Regions] | None = None,
-    joint: Mapping[str, Regions] | None = None,
+    regions: Mapping[str, Outcomes] | None = None,
+    joint: Mapping[str, Outcomes] | None = None,
     level: Tensor | None = None,
     log_prob: Tensor | None = None,
     crps: Tensor | None = None,
@@ -52,7 +52,8 @@ def summarize_trust(
         errors: (N, K) in pixels, from `distances`. Where it is NaN a point does not count, whatever else it has.
         score: (N, K), the probability of an error of at most `distance` lengths; NaN where there is none.
         names: of the K keypoints.
-        lengths: (N,) in pixels, from a `Normalizer`; NaN leaves the instance out of what is measured in lengths.
+        lengths: (N,) in pixels, those that the score is about; NaN leaves the instance out of what is measured in
+            lengths.
         distance: what a hit is, in lengths.
         image_ids: (N,) integers: instances with the same number stand in one image.
         levels: L nominal levels of the regions.
@@ -123,7 +124,7 @@ class _Points:
     relative: Tensor
     hit: Tensor
     score: Tensor
-    regions: dict[str, Regions]
+    regions: dict[str, Outcomes]
     given: dict[str, Tensor]
     image_ids: Tensor
     levels: tuple[float, ...]
@@ -136,7 +137,7 @@ class _Points:
         return replace(
             self,
             **columns,
-            regions={kind: Regions(some.inside[:, one], some.size[:, one]) for kind, some in self.regions.items()},
+            regions={kind: Outcomes(some.inside[:, one], some.size[:, one]) for kind, some in self.regions.items()},
             given={name: value[:, one] for name, value in self.given.items()},
             resampling=self.resampling | {"n": -(-self.resampling["n"] // FEWER)},
         )
@@ -157,22 +158,20 @@ def _check(errors: Tensor, given: Mapping[str, Tensor], names: Sequence[str], im
         if value.shape != errors.shape:
             raise ValueError(f"{name} must be {tuple(errors.shape)}, as the errors are, got {tuple(value.shape)}")
     if errors.isnan().all():
-        raise ValueError(
-            f"no trust to judge: {len(errors)} instances, and not one point with a label and a prediction"
-        )
+        raise ValueError(f"nothing to judge: of {len(errors)} instances, not one point has an error")
 
 
-def _counted(regions: Regions, errors: Tensor) -> Regions:
-    """Regions with NaN where no point counts: of whole instances, where not one does."""
+def _counted(outcomes: Outcomes, errors: Tensor) -> Outcomes:
+    """Outcomes with NaN where no point counts: of whole instances, where not one does."""
     counts = ~errors.isnan()[..., None]
-    inside, size = (values.to(torch.float64) for values in regions)
+    inside, size = (values.to(torch.float64) for values in outcomes)
     if inside.shape[:2] not in (errors.shape, (len(errors), 1)) or size.shape[:2] != errors.shape:
         raise ValueError(
             f"regions need inside (N, K, L), or (N, 1, L) of whole instances, and size (N, K, L), for errors "
             f"{tuple(errors.shape)}, got {tuple(inside.shape)} and {tuple(size.shape)}"
         )
     held = counts if inside.shape[:2] == errors.shape else counts.any(1, keepdim=True)
-    return Regions(torch.where(held, inside, torch.nan), torch.where(counts, size, torch.nan))
+    return Outcomes(torch.where(held, inside, torch.nan), torch.where(counts, size, torch.nan))
 
 
 # --- what there is of all points, and of each keypoint -------------------------------------------------------------
@@ -193,12 +192,10 @@ def _figures(points: _Points) -> dict[str, Any]:
     return found | _score(points)
 
 
-def _regions(points: _Points, regions: Regions) -> dict[str, Any]:
-    figures, ends = (
-        coverage_and_size(regions),
-        coverage_and_size_interval(regions, points.image_ids, **points.resampling),
-    )
-    endless = regions.size.isinf().sum((0, 1))
+def _regions(points: _Points, outcomes: Outcomes) -> dict[str, Any]:
+    figures = coverage_and_size(outcomes)
+    ends = coverage_and_size_interval(outcomes, points.image_ids, **points.resampling)
+    endless = outcomes.size.isinf().sum((0, 1))
     return {
         repr(float(level)): {
             "coverage": _figure(figures.coverage.total[i], ends.coverage[:, i]),

@@ -13,7 +13,7 @@ from torch import Tensor
 Function = TypeVar("Function", bound=Callable[..., Any])
 PATH = Path(__file__).with_name("libpunctum.so")
 # What library.cpp's punctum_version() says. Raised with every change of what its functions take.
-VERSION = 1
+VERSION = 2
 REBUILD = "build it with `python -m pip install -e .` (needs GCC or clang)"
 
 

@@ -118,7 +118,7 @@ void punctum::release(float* memory) { ::operator delete(memory, std::align_val_
 #endif
 
 // To be raised with every change of what these functions take (native.py asks for the same number).
-extern "C" int64_t punctum_version() { return 1; }
+extern "C" int64_t punctum_version() { return 2; }
 
 // The instruction set in use: 0 the compiler's default, 1 AVX2, 2 AVX-512.
 extern "C" int64_t punctum_level() { return level; }
@@ -141,3 +141,4 @@ PUNCTUM_EXPORT(moments_backward)
 PUNCTUM_EXPORT(dsnt_forward)
 PUNCTUM_EXPORT(dsnt_backward)
 PUNCTUM_EXPORT(sampling)
+PUNCTUM_EXPORT(mixture)
