@@ -115,6 +115,8 @@ def test_commands_of_the_page_parse(
     called = []
     for module, name in [
         (punctum.check, "check"),
+        (punctum.check_labels, "check_labels"),
+        (punctum.suggest, "suggest"),
         (punctum.train, "train"),
         (punctum.compare.run, "compare"),
         (punctum.evaluate, "evaluate"),
