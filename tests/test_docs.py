@@ -123,8 +123,6 @@ def test_commands_of_the_page_parse(
         (punctum.diagnose, "diagnose"),
         (punctum.score, "score"),
         (punctum.calibrate, "calibrate"),
-        (punctum.check_labels, "check_labels"),
-        (punctum.suggest, "suggest"),
         (punctum.predict_files, "predict_files"),
         (punctum.sigmas, "estimate"),
         (punctum.demo, "demo"),
