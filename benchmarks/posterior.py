@@ -47,7 +47,7 @@ SIZE, CELLS = 96, (12, 12)
 SPLITS = {"train": 4000, "calibrate": 400, "test": 400}
 USED = ("density", "sampling:crps", "sampling", "dsnt+js", "heatmap", "rle")
 TRAIN = [
-    *["--input-size", str(SIZE), "--backbone.width", "0.125", "--hardware.workers", "0", "--hardware.accelerator"],
+    *["--input-size", str(SIZE), "--backbone.width", "0.25", "--hardware.workers", "0", "--hardware.accelerator"],
     *["cpu", "--hardware.cache", "ram", "--val-fraction", "0.03"],
     # The posterior is that of the scenes as they are.
     *[word for name in ("flip", "rotation", "scale", "shift", "colour") for word in (f"--augmentation.{name}", "0")],
@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/posterior"))
     parser.add_argument("--heads", default=",".join(USED))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
     given = parser.parse_args()
     parts = {split: scenes(given.out / "data", split) for split in SPLITS}

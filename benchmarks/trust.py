@@ -50,10 +50,10 @@ DRAWS = 256
 FULL = 2
 # Of splits of these heads there are as many as asked for; of the others `FULL`, for the comparison alone.
 THOROUGH = ("density",)
-SMALL = ["--backbone.width", "0.125", "--hardware.cache", "ram"]
+CACHED = ["--input-size", "96", "--hardware.cache", "ram"]
 TRAIN = {
-    "helen": ["--input-size", "96", "--crop.region", "image", *SMALL, "--max-epochs", "12", *ALIGNED],
-    "lspet": ["--input-size", "96", *SMALL, "--max-epochs", "6", "--max-images", "3000"],
+    "helen": ["--crop.region", "image", "--backbone.width", "0.25", "--max-epochs", "30", *CACHED, *ALIGNED],
+    "lspet": ["--backbone.width", "0.5", "--max-epochs", "14", *CACHED],
 }
 DEFAULT = "density,dsnt+js,heatmap,sampling:crps,sampling,sampling:uniform,sampling:gaussian"
 RULES = ("head", "mean", "mode", "median")
