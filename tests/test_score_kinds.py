@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from punctum.data import DataError
-from punctum.predict import ImagePrediction
+from punctum.image_prediction import ImagePrediction
 from punctum.predict_layers import ScanPrediction, write_layers
 from punctum.predict_write import write_predictions
 from punctum.score import score

@@ -8,8 +8,8 @@ from punctum.data import Augmentation, read
 from punctum.data.crop import CropSettings
 from punctum.data.synthetic import write_scenes
 from punctum.evaluate import evaluate
+from punctum.image_prediction import ImagePrediction
 from punctum.overlays import write_sheet
-from punctum.predict import ImagePrediction
 from punctum.predict_files import predict_files
 from punctum.settings import HardwareSettings, OptimizerSettings, TrainSettings
 from punctum.train import train

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from punctum.data import Annotations, CropSettings, crop_image, crop_matrix
 from punctum.data.volumes import read_picture, read_spacing
 from punctum.draw import contact_sheet, draw_points, enlarge, write_png
+from punctum.image_prediction import ImagePrediction
 from punctum.ops import transform_covariance, transform_points
-from punctum.predict import ImagePrediction
 from punctum.schema import Schema
 from punctum.slices import draw_slices
 

@@ -1,7 +1,6 @@
 """From pictures to coordinates in their own pixels."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,9 @@ from punctum.data.volumes import as_volume, is_volume, read_picture, read_spacin
 from punctum.decision import Decision
 from punctum.flip_test import mirrored_mean
 from punctum.heads import Prediction
+from punctum.image_prediction import ImagePrediction
 from punctum.model import KeypointModel
-from punctum.points import Points, Trust
+from punctum.points import Points
 from punctum.predict_network import Network
 from punctum.predict_reading import KEPT_BYTES, KeptCrops, Sample, read_ahead
 from punctum.reading import Reading, reading_of
@@ -27,34 +27,6 @@ from punctum.schema import Schema
 Picture = str | Path | NDArray[Any]
 Box = Sequence[float]
 Spacing = Sequence[float] | NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class ImagePrediction:
-    """The points of one instance, in original-image pixels or voxels; 0 is the centre of the first one.
-
-    Args:
-        image: the picture's path as it was given, or `array N`.
-        instance: what tells several instances of a picture apart; empty for whole pictures.
-        names: K keypoint names.
-        keypoints: (K, D) float64 as (x, y[, z]).
-        score: (K,) in [0, 1].
-        covariance: (K, D, D) in pixels squared, or None where the head knows no spread.
-        present: (K,) the probability that the point is in the picture, or None where the head does not say.
-        trust: what the model's calibration promises, or None where there is none.
-        places: the n likeliest places (K, n, D) of each point, NaN where there are fewer, and the probability of
-            each (K, n); None where nobody asked.
-    """
-
-    image: str
-    instance: str
-    names: tuple[str, ...]
-    keypoints: NDArray[np.float64]
-    score: NDArray[np.float64]
-    covariance: NDArray[np.float64] | None
-    present: NDArray[np.float64] | None = None
-    trust: Trust | None = None
-    places: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
 
 
 class Predictor:

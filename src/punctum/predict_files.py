@@ -15,9 +15,10 @@ from punctum.data.images import to_unit
 from punctum.data.volumes import VOLUME_ENDINGS, as_spacing, is_volume, read_picture, read_spacing
 from punctum.decision import Decision
 from punctum.draw import write_png
+from punctum.image_prediction import ImagePrediction
 from punctum.layer_overlays import view_scan
 from punctum.overlays import draw_instances, draw_volume
-from punctum.predict import ImagePrediction, Predictor, check_kind, load_model, model_folder
+from punctum.predict import Predictor, check_kind, load_model, model_folder
 from punctum.predict_layers import LayerPredictor, ScanPrediction, write_layers
 from punctum.predict_network import say_compiling
 from punctum.predict_write import check_output, write_predictions

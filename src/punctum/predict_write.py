@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from punctum.files import write_text
-from punctum.predict import ImagePrediction
+from punctum.image_prediction import ImagePrediction
 
 AXES = "xyz"
 

@@ -18,11 +18,12 @@ from punctum.data import Annotations
 from punctum.data.errors import counted
 from punctum.draw import contact_sheet, write_png
 from punctum.files import write_text
+from punctum.image_prediction import ImagePrediction
 from punctum.layer_overlays import view_scan
 from punctum.model import KeypointModel
 from punctum.model_density import density_of
 from punctum.overlays import view_prediction
-from punctum.predict import ImagePrediction, Predictor, check_kind, load_model
+from punctum.predict import Predictor, check_kind, load_model
 from punctum.predict_files import gather
 from punctum.predict_layers import LayerPredictor
 from punctum.progress import count

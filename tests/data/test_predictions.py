@@ -13,7 +13,7 @@ import pytest
 from scipy.io import savemat
 
 from punctum.data import Annotations, DataError, Predictions, read, read_predictions
-from punctum.predict import ImagePrediction
+from punctum.image_prediction import ImagePrediction
 from punctum.predict_write import write_predictions
 
 NAMES = ("nose", "left_eye", "right_eye")

@@ -1,0 +1,36 @@
+"""What is said of one instance of a picture: the form in which predictions reach users, without torch."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from punctum.points import Trust
+
+
+@dataclass(frozen=True, eq=False)
+class ImagePrediction:
+    """The points of one instance, in original-image pixels or voxels; 0 is the centre of the first one.
+
+    Args:
+        image: the picture's path as it was given, or `array N`.
+        instance: what tells several instances of a picture apart; empty for whole pictures.
+        names: K keypoint names.
+        keypoints: (K, D) float64 as (x, y[, z]).
+        score: (K,) in [0, 1].
+        covariance: (K, D, D) in pixels squared, or None where the head knows no spread.
+        present: (K,) the probability that the point is in the picture, or None where the head does not say.
+        trust: what the model's calibration promises, or None where there is none.
+        places: the n likeliest places (K, n, D) of each point, NaN where there are fewer, and the probability of
+            each (K, n); None where nobody asked.
+    """
+
+    image: str
+    instance: str
+    names: tuple[str, ...]
+    keypoints: NDArray[np.float64]
+    score: NDArray[np.float64]
+    covariance: NDArray[np.float64] | None
+    present: NDArray[np.float64] | None = None
+    trust: Trust | None = None
+    places: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
