@@ -19,7 +19,7 @@ from punctum.export.graph import Exported, graph_of, record
 from punctum.export.int8 import quantize
 from punctum.export.parity import Parity, compare, outputs_of, own_points
 from punctum.export.samples import Samples, find_samples
-from punctum.export.trust import TrustGraph
+from punctum.export.trust import LEFT_OUT, TrustGraph
 from punctum.files import write_through
 from punctum.model import KeypointModel
 from punctum.predict import Predictor, kind_of, load_model, model_folder
@@ -28,7 +28,6 @@ from punctum.terminal import print_notes
 
 ENDINGS = (".onnx", ".pt2")
 BOUNDS: dict[Precision, float | None] = {"fp32": 0.01, "fp16": 0.1, "int8": None}
-LEFT_OUT = "areas of highest-density regions, likely places (--places) and other rules of decoding (--decode)"
 
 
 @dataclass(frozen=True)
