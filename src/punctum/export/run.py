@@ -221,6 +221,8 @@ def _report(out: Path, description: Description, console: Console) -> None:
         f"input ({parity['worst']}), median {parity['median_px']:.3g} px; "
         + ("no bound" if bound is None else f"bound {bound:g} px"),
     ]
+    others = ", ".join(f"{name} {value:.2g}" for name, value in parity["others"].items())
+    lines.append(f"largest differences of the other outputs (flags: share that differs): {others}")
     if (errors := parity["median_error_px"]) is not None:
         lines.append(
             f"median error by the labels: the model {errors['model']:.3f} px, the file {errors['file']:.3f} px"
