@@ -168,7 +168,7 @@ class OnnxPredictor:
             lengths: (B,) what the score's distance is counted in, for a calibrated graph; None or NaN where unknown.
         """
         known = np.full(len(crops), np.nan) if lengths is None else lengths
-        every = {"image": crops, "to_image": to_image, "length": known}
+        every: dict[str, NDArray[Any]] = {"image": crops, "to_image": to_image, "length": known}
         given = {i.name: every[i.name].astype(np.float32, copy=False) for i in self.session.get_inputs()}
         return dict(zip(self.description.outputs, self.session.run(self.description.outputs, given), strict=True))
 

@@ -5,6 +5,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from punctum.export.graph import Exported
 
 OPSET = 18
 PT2_ENTRY = "punctum.json"
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
 def write_onnx(exported: Exported, path: Path) -> None:
@@ -87,10 +89,9 @@ def _quiet() -> Iterator[None]:
 
 
 def _onnx() -> Any:
-    try:
-        import onnx
-        import onnxruntime
-        import onnxscript
-    except ImportError as error:
-        raise ImportError(f"exporting to ONNX needs packages: pip install 'punctum[export]' ({error})") from error
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if missing:
+        raise ImportError(f"exporting to ONNX needs {', '.join(missing)}: pip install 'punctum[export]'")
+    import onnx
+
     return onnx

@@ -84,7 +84,7 @@ def graph_of(model: KeypointModel, trust: TrustGraph | None, *, half: bool = Fal
     fused = model.fuse().eval()
     if half:
         fused = copy.copy(fused)
-        fused._modules = {**fused._modules, "backbone": InHalf(fused.backbone)}  # type: ignore[arg-type]
+        fused._modules = {**fused._modules, "backbone": InHalf(fused.backbone)}
     return Graph(fused, trust).eval().requires_grad_(False)
 
 

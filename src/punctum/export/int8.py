@@ -30,11 +30,11 @@ def quantize(path: Path, samples: Samples, inputs: tuple[str, ...]) -> int:
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
+    class Reader(CalibrationDataReader):
         def __init__(self) -> None:
             self.batches = _feeds(samples, inputs)
 
-        def get_next(self) -> dict[str, Any] | None:  # type: ignore[override]
+        def get_next(self) -> dict[str, Any] | None:
             return next(self.batches, None)
 
     nodes = _convolutions(onnx.load(str(path)))

@@ -215,18 +215,17 @@ def _pt2_runner(path: Path, exported: Exported) -> Callable[..., dict[str, NDArr
 def _report(out: Path, description: Description, console: Console) -> None:
     parity, bound = description.parity, description.parity["bound_px"]
     size = "any size of crops" if description.any_size else f"crops of {description.input_size} alone"
+    held = "no bound" if bound is None else f"bound {bound:g} px"
+    others = ", ".join(f"{name} {value:.2g}" for name, value in parity["others"].items())
     lines = [
         f"outputs: {', '.join(description.outputs)}; any batch, {size}",
-        f"against the model, {parity['images']} pictures ({parity['source']}): at most {parity['max_px']:.4g} px of the "
-        f"input ({parity['worst']}), median {parity['median_px']:.3g} px; "
-        + ("no bound" if bound is None else f"bound {bound:g} px"),
+        f"against the model, {parity['images']} pictures ({parity['source']}): at most {parity['max_px']:.4g} px of "
+        f"the input ({parity['worst']}), median {parity['median_px']:.3g} px; {held}",
+        f"largest differences of the other outputs (flags: share that differs): {others}",
     ]
-    others = ", ".join(f"{name} {value:.2g}" for name, value in parity["others"].items())
-    lines.append(f"largest differences of the other outputs (flags: share that differs): {others}")
     if (errors := parity["median_error_px"]) is not None:
-        lines.append(
-            f"median error by the labels: the model {errors['model']:.3f} px, the file {errors['file']:.3f} px"
-        )
+        own, of_file = errors["model"], errors["file"]
+        lines.append(f"median error by the labels: the model {own:.3f} px, the file {of_file:.3f} px")
     if description.promise is not None:
         lines.append(f"not in the file: {LEFT_OUT}")
     for line in [*lines, f"{out}: {out.stat().st_size / 2**20:.2f} MiB"]:

@@ -103,7 +103,7 @@ def _cropped(predictor: Predictor, instances: list[Instance], source: str) -> Sa
     return _joined(read, names, [one.box for one in instances], labels, source)
 
 
-def _joined(read: list, names: tuple[str, ...], boxes: list, labels: Array | None, source: str) -> Samples:  # type: ignore[type-arg]
+def _joined(read: list, names: tuple[str, ...], boxes: list, labels: Array | None, source: str) -> Samples:
     crops, matrices, sizes = zip(*read, strict=True)
     image_sizes = np.array(sizes, dtype=np.int64)
     given = [[np.nan] * 4 if box is None else list(box) for box in boxes]
