@@ -27,7 +27,7 @@ def write_onnx(exported: Exported, path: Path) -> None:
         ValueError: an operation of the model has no ONNX form.
     """
     onnx = _onnx()
-    with _quiet():
+    with quiet():
         try:
             program = torch.onnx.export(
                 exported.program,
@@ -56,7 +56,7 @@ def describe_onnx(path: Path, description: Description) -> None:
 
 def write_pt2(exported: Exported, path: Path, description: Description) -> None:
     """The graph as torch.export's archive, for `torch.export.load` and AOTInductor."""
-    with _quiet():
+    with quiet():
         torch.export.save(exported.program, str(path), extra_files={PT2_ENTRY: description.to_json()})
 
 
@@ -73,9 +73,9 @@ def _name_axes(proto: Any) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter's talk about optional packages and its own deprecations is not for users."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+def quiet() -> Iterator[None]:
+    """The exporters' talk about optional packages, deprecations and preprocessing is not for users."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", None)]
     before = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

@@ -1,6 +1,5 @@
 """8-bit integers in the backbone of an ONNX file, their ranges taken from the user's own pictures."""
 
-import logging
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from punctum.export.files import quiet
 from punctum.export.samples import Samples
 
 BATCH = 8
@@ -40,24 +40,19 @@ def quantize(path: Path, samples: Samples, inputs: tuple[str, ...]) -> int:
     nodes = _convolutions(onnx.load(str(path)))
     if not nodes:
         raise ValueError("int8: the graph has no convolutions of a backbone, so there is nothing to quantize")
-    root, before = logging.getLogger(), logging.getLogger().level
-    root.setLevel(logging.ERROR)  # It advises preprocessing, which fusing has done.
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            result = Path(folder) / "int8.onnx"
-            quantize_static(
-                str(path),
-                str(result),
-                Reader(),
-                quant_format=QuantFormat.QDQ,
-                per_channel=True,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-                nodes_to_quantize=nodes,
-            )
-            result.replace(path)
-    finally:
-        root.setLevel(before)
+    with quiet(), tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        result = Path(folder) / "int8.onnx"
+        quantize_static(
+            str(path),
+            str(result),
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_quantize=nodes,
+        )
+        result.replace(path)
     return len(nodes)
 
 
