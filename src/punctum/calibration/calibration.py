@@ -174,7 +174,7 @@ class Calibration:
             wide=read.numbers("flags.wide", (k,)),
             log_spreads=read.numbers("flags.log_spreads", (None,)),
             # Nobody knows them where a calibration was made from arrays.
-            pictures=read.words("pictures") if content.get("pictures") else (),
+            pictures=read.words("pictures") if read.entry("pictures") else (),
         )
 
     def save(self, folder: str | Path) -> Path:
