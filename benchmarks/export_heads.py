@@ -18,7 +18,7 @@ from punctum.export.files import describe_onnx, write_onnx
 from punctum.export.graph import graph_of, record
 from punctum.files import write_text
 from punctum.model import KeypointModel, ModelConfig
-from punctum.ops import pixels_matrix
+from punctum.ops import pixels_matrix, transform_points
 from punctum.schema import Schema
 
 SIZE, OTHER = (64, 64), (96, 80)
@@ -38,9 +38,8 @@ def compare(head: str, folder: Path) -> dict[str, object]:
     found = OnnxPredictor(path, ["CPUExecutionProvider"], threads=1).run(crops.numpy(), to_pixels.numpy())
     with torch.no_grad():
         prediction = model.decode(model(crops))
-    moved = (
-        found["keypoints"] - (prediction.coords @ to_pixels[:, :2, :2].mT.float() + to_pixels[:, None, :2, 2]).numpy()
-    )
+        points = transform_points(prediction.coords, to_pixels)
+    moved = found["keypoints"] - points.numpy()
     return {
         "any_size": exported.any_size,
         "max_px": float(np.linalg.norm(moved, axis=-1).max()),

@@ -41,6 +41,7 @@ class Request:
         count: at most so many of either.
         bound: largest difference from the model, in pixels of the input; None: 0.01 for fp32, 0.1 for fp16, and for
             int8 it is only stated.
+        calibrated: put the run's calibration into the file, where there is one.
     Raises:
         ValueError: a value is out of range.
     """
@@ -50,6 +51,7 @@ class Request:
     samples: str | None = None
     count: int = 200
     bound: float | None = None
+    calibrated: bool = True
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -86,7 +88,7 @@ def export(
     _check_ending(out, request)
     model = load_model(run)
     _check_kind(model)
-    reading, notes = _reading(model, model_folder(run))
+    reading, notes = _reading(model, model_folder(run)) if request.calibrated else (Reading(), [])
     print_notes(notes, console)
     predictor = Predictor(model, "cpu", reading=reading)
     samples = find_samples(run, predictor, request.samples, request.count)
