@@ -48,6 +48,17 @@ def test_which_heads_take_other_sizes(head: str) -> None:
     assert takes_other_sizes(model_of(head), SIZE) == (head not in ("simcc", "fully_connected"))
 
 
+@pytest.mark.parametrize("head", ["fully_connected", "simcc"])
+def test_the_batch_is_free_where_the_size_is_not(head: str) -> None:
+    model = model_of(head)
+    exported = record(graph_of(model, None), SIZE)
+    assert not exported.any_size
+    crops, to_image = torch.rand(5, 3, *SIZE), torch.eye(3).repeat(5, 1, 1)
+    with torch.no_grad():
+        found = exported.program.module()(crops, to_image)
+        assert torch.allclose(found[0], model.decode(model(crops)).coords, atol=1e-5)
+
+
 def test_a_stacked_network_in_half_precision_feeds_its_heads_floats() -> None:
     config = ModelConfig(Schema(("a",)), (64, 64), {"name": "hourglass", "stacks": 2, "width": 0.1}, {"name": "dsnt"})
     model = KeypointModel(config).eval()
