@@ -13,6 +13,7 @@ from punctum.deploy.description import KEY
 from punctum.export import files
 from punctum.export.files import PT2_ENTRY
 from punctum.export.int8 import quantize
+from punctum.export.parity import Parity
 from punctum.export.run import Request, export
 from punctum.export.samples import find_samples
 from punctum.model import KeypointModel, ModelConfig
@@ -60,6 +61,12 @@ def test_a_file_that_differs_is_not_left_behind(plain: Path, scenes: Path, tmp_p
     assert ".png" in said
     assert out.read_text() == "what was there"
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_what_is_no_number_is_no_match() -> None:
+    parity = Parity(1, float("nan"), 0.0, "a.png, nose", {}, None, None, "")
+    with pytest.raises(ValueError, match=r"no number at a\.png, nose"):
+        parity.check()
 
 
 def test_torch_export_and_half_precision(plain: Path, scenes: Path, tmp_path: Path) -> None:

@@ -49,7 +49,9 @@ class Parity:
         return asdict(self)
 
     def check(self) -> None:
-        """Raise a ValueError where the bound is broken; NaN breaks it too."""
+        """Raise a ValueError where the bound is broken, or where there is no number to hold against it."""
+        if not np.isfinite(self.max_px):
+            raise ValueError(f"the exported file gives no number at {self.worst}: nothing was written")
         if self.bound_px is not None and not self.max_px <= self.bound_px:
             raise ValueError(
                 f"the exported file differs from the model by {self.max_px:.4g} px, more than {self.bound_px:g} px, "

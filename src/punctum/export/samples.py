@@ -108,4 +108,6 @@ def _joined(read: list, names: tuple[str, ...], boxes: list, labels: Array | Non
     image_sizes = np.array(sizes, dtype=np.int64)
     given = [[np.nan] * 4 if box is None else list(box) for box in boxes]
     scales = Scales.of(given, image_sizes)
+    if labels is not None and np.isnan(labels).all():
+        labels = None
     return Samples(names, torch.stack(crops), torch.stack(matrices), scales, image_sizes, labels, source)
