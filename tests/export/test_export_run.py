@@ -81,6 +81,18 @@ def test_torch_export_and_half_precision(plain: Path, scenes: Path, tmp_path: Pa
     assert found[0].shape == (3, len(description.schema.names), 2)
 
 
+def test_crops_as_bytes(plain: Path, scenes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model.pt2"
+    description = export(plain, out, Request(samples=str(scenes / "test.json"), count=5, uint8=True))
+    assert description.parity["max_px"] < 0.01
+    module = torch.export.load(str(out)).module()
+    crops, to_image = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8), torch.eye(3).repeat(3, 1, 1)
+    model = KeypointModel.load(plain / "model")
+    with torch.no_grad():
+        wanted = model.decode(model(crops / 255)).coords
+    assert torch.allclose(module(crops, to_image)[0], wanted, atol=1e-4)
+
+
 def test_integers_are_in_the_backbone_alone(onnx_file: Path, untrained: Path, scenes: Path, tmp_path: Path) -> None:
     from punctum.deploy import OnnxPredictor
 

@@ -64,6 +64,7 @@ class OnnxPredictor:
         self.session = _session(self.path, providers, threads)
         self.description = _description(self.session, self.path)
         self.crop = self.description.crop
+        self.takes_bytes = self.session.get_inputs()[0].type == "tensor(uint8)"
 
     @staticmethod
     def providers_of(device: str | None) -> list[str] | None:
@@ -170,7 +171,11 @@ class OnnxPredictor:
         """
         known = np.full(len(crops), np.nan) if lengths is None else lengths
         every: dict[str, NDArray[Any]] = {"image": crops, "to_image": to_image, "length": known}
-        given = {i.name: every[i.name].astype(np.float32, copy=False) for i in self.session.get_inputs()}
+        given: dict[str, NDArray[Any]] = {
+            i.name: every[i.name].astype(np.float32, copy=False) for i in self.session.get_inputs()
+        }
+        if self.takes_bytes:
+            given["image"] = as_bytes(crops)
         return dict(zip(self.description.outputs, self.session.run(self.description.outputs, given), strict=True))
 
     def _points(self, pictures: Iterable[tuple[Picture, Box | None]]) -> Iterator[Points]:
@@ -210,6 +215,16 @@ class OnnxPredictor:
             present=_optional(found, "present"),
             trust=None if promise is None else _trust(found, promise.levels),
         )
+
+
+def as_bytes(crops: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Crops in [0, 1] as bytes, for graphs that take them.
+
+    Example:
+        >>> as_bytes(np.array([0.0, 0.5, 1.0], dtype=np.float32))
+        array([  0, 128, 255], dtype=uint8)
+    """
+    return np.rint(255 * crops).astype(np.uint8)
 
 
 def _optional(found: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float64] | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from punctum.deploy.onnx_predictor import as_bytes
 from punctum.export.files import quiet
 from punctum.export.samples import Samples
 
@@ -15,13 +16,14 @@ BATCH = 8
 QUANTIZED_SCOPE = "model.backbone"
 
 
-def quantize(path: Path, samples: Samples, inputs: tuple[str, ...]) -> int:
+def quantize(path: Path, samples: Samples, inputs: tuple[str, ...], *, uint8: bool = False) -> int:
     """Quantize the backbone's convolutions in place: weights by channel, activations by the samples' ranges.
 
     Args:
         path: of the float32 ONNX file.
         samples: pictures that the ranges are taken from.
         inputs: names of the graph's inputs.
+        uint8: its crops are bytes.
     Returns:
         How many convolutions are in integers now.
     Raises:
@@ -32,7 +34,7 @@ def quantize(path: Path, samples: Samples, inputs: tuple[str, ...]) -> int:
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
-            self.batches = _feeds(samples, inputs)
+            self.batches = _feeds(samples, inputs, uint8)
 
         def get_next(self) -> dict[str, Any] | None:
             return next(self.batches, None)
@@ -66,11 +68,11 @@ def _convolutions(proto: Any) -> list[str]:
     return found
 
 
-def _feeds(samples: Samples, inputs: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+def _feeds(samples: Samples, inputs: tuple[str, ...], uint8: bool) -> Iterator[dict[str, Any]]:
     for rows in samples.batches(BATCH):
         crops = samples.crops[rows].numpy()
         every = {
-            "image": crops,
+            "image": as_bytes(crops) if uint8 else crops,
             "to_image": samples.to_image[rows].numpy().astype(np.float32),
             "length": np.full(len(crops), np.nan, dtype=np.float32),
         }

@@ -13,7 +13,7 @@ from rich.console import Console
 import punctum
 from punctum.calibration import Calibration
 from punctum.deploy.description import Description, Precision, Promise
-from punctum.deploy.onnx_predictor import OnnxPredictor
+from punctum.deploy.onnx_predictor import OnnxPredictor, as_bytes
 from punctum.export.files import describe_onnx, write_onnx, write_pt2
 from punctum.export.graph import Exported, graph_of, record
 from punctum.export.int8 import quantize
@@ -42,6 +42,7 @@ class Request:
         bound: largest difference from the model, in pixels of the input; None: 0.01 for fp32, 0.1 for fp16, and for
             int8 it is only stated.
         calibrated: put the run's calibration into the file, where there is one.
+        uint8: crops are bytes, not numbers in [0, 1]; the model is asked about the same rounded crops then.
     Raises:
         ValueError: a value is out of range.
     """
@@ -52,6 +53,7 @@ class Request:
     count: int = 200
     bound: float | None = None
     calibrated: bool = True
+    uint8: bool = False
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -92,6 +94,7 @@ def export(
     print_notes(notes, console)
     predictor = Predictor(model, "cpu", reading=reading)
     samples = find_samples(run, predictor, request.samples, request.count)
+    samples = samples.rounded() if request.uint8 else samples
     job = _Job(predictor, samples, request, _calibration_pictures(run, predictor, samples, request))
     console.print(f"exporting {model.config.head['name']}, {request.precision}: recording the graph")
     found: list[Description] = []
@@ -112,15 +115,16 @@ class _Job:
     def write(self, path: Path) -> Description:
         model, calibration = self.predictor.model, self.predictor.reading.calibration
         trust = None if calibration is None else TrustGraph(calibration)
-        exported = record(graph_of(model, trust, half=self.request.precision == "fp16"), model.config.input_size)
+        graph = graph_of(model, trust, half=self.request.precision == "fp16")
+        exported = record(graph, model.config.input_size, uint8=self.request.uint8)
         description = _describe(model, calibration, exported, self.request.precision)
         if path.suffix == ".pt2":
             write_pt2(exported, path, description)
-            run = _pt2_runner(path, exported)
+            run = _pt2_runner(path, exported, self.request.uint8)
         else:
             write_onnx(exported, path)
             if self.ranges is not None:
-                quantize(path, self.ranges, exported.inputs)
+                quantize(path, self.ranges, exported.inputs, uint8=self.request.uint8)
             describe_onnx(path, description)
             run = OnnxPredictor(path, ["CPUExecutionProvider"]).run
         parity = self._parity(run)
@@ -201,13 +205,14 @@ def _describe(
     )
 
 
-def _pt2_runner(path: Path, exported: Exported) -> Callable[..., dict[str, NDArray[Any]]]:
+def _pt2_runner(path: Path, exported: Exported, uint8: bool) -> Callable[..., dict[str, NDArray[Any]]]:
     module = torch.export.load(str(path)).module()
 
     def run(
         crops: NDArray[np.float32], to_image: NDArray[np.float64], lengths: NDArray[np.float64]
     ) -> dict[str, NDArray[Any]]:
-        given = [torch.from_numpy(array).float() for array in (crops, to_image, lengths)][: len(exported.inputs)]
+        image = torch.from_numpy(as_bytes(crops) if uint8 else crops)
+        given = [image, *(torch.from_numpy(array).float() for array in (to_image, lengths))][: len(exported.inputs)]
         with torch.no_grad():
             return dict(zip(exported.outputs, (value.numpy() for value in module(*given)), strict=True))
 

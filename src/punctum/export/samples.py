@@ -1,7 +1,7 @@
 """Pictures that an export is checked on, as the network gets them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -41,6 +41,10 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def rounded(self) -> "Samples":
+        """The same with crops as bytes have them."""
+        return replace(self, crops=(255 * self.crops).round() / 255)
 
     def batches(self, size: int) -> Iterator[slice]:
         """Rows, so many at a time."""
