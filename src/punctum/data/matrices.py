@@ -38,6 +38,28 @@ def read_hdf5(source: Path) -> dict[str, NDArray[Any]]:
         raise DataError([f"{source.name}: the HDF5 file cannot be read: {error}"]) from None
 
 
+def names_in_hdf5(source: Path) -> set[str]:
+    """Names of what an HDF5 file holds, two levels deep: which tool wrote it. Links are not followed.
+
+    Raises:
+        ImportError: h5py is not there; the message says how to get it.
+        DataError: the file cannot be read.
+    """
+    try:
+        import h5py
+    except ImportError:
+        raise ImportError(f"{source.name} is an HDF5 file, which h5py reads: pip install 'punctum[mpii]'") from None
+    try:
+        with h5py.File(source, "r") as file:
+            names = set(file)
+            for name in list(names):
+                if isinstance(file.get(name, getlink=True), h5py.HardLink) and isinstance(file[name], h5py.Group):
+                    names |= {f"{name}/{inner}" for inner in file[name]}
+            return names
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise DataError([f"{source.name}: the HDF5 file cannot be read: {error}"]) from None
+
+
 def read_matlab(source: Path) -> dict[str, Any]:
     """The variables of a MATLAB file; structs are objects with their fields as attributes, axes of 1 are gone.
 
