@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from punctum.data.annotations import Annotations
 from punctum.data.assemble import image_path
@@ -24,52 +25,45 @@ SPLITS = ("train", "val", "test")
 
 
 def fit_yolo(annotations: Annotations) -> tuple[Annotations, list[str]]:
-    """What Ultralytics would refuse is mended and told: boxes that are missing or stick out, points outside images.
+    """What Ultralytics would refuse is mended and told: missing boxes, and what sticks out of the image.
 
     Ultralytics leaves out every image with a number outside 0 to 1 in its labels, and needs a box for each instance.
     """
     sizes = {path: image_size(path) for path in dict.fromkeys(annotations.images)}
     last = np.array([sizes[path][::-1] for path in annotations.images], dtype=np.float64) - EDGE
-    points, boxes = annotations.keypoints.copy(), annotations.boxes.copy()
+    points = annotations.keypoints.copy()
     outside = annotations.labelled & ~((points >= -EDGE) & (points <= last[:, None])).all(-1)
     points[outside] = np.nan
     visibility = np.where(outside, 0, annotations.visibility).astype(np.int8)
     empty = ~(visibility > 0).any(1)
-    missing = np.isnan(boxes[:, 0]) & ~empty
-    low, high = boxes[:, :2].copy(), boxes[:, :2] + boxes[:, 2:]
-    # One pixel more on each side: a single point has no extent.
-    low[missing] = np.nanmin(points[missing], axis=1) - 1
-    high[missing] = np.nanmax(points[missing], axis=1) + 1
+    missing = np.isnan(annotations.boxes[:, 0]) & ~empty
+    low, high = _corners(annotations.boxes, points, missing)
     inner_low, inner_high = np.clip(low, -EDGE, last), np.clip(high, -EDGE, last)
-    clipped = ((inner_low != low) | (inner_high != high)).any(1) & ~missing & ~empty
     boxes = np.concatenate([inner_low, inner_high - inner_low], axis=1)
     gone = empty | (boxes[:, 2:] <= 0).any(1)
-    notes = [
-        f"{counted(number, noun, nouns)}: {what}"
-        for number, noun, nouns, what in (
-            (
-                int(outside.sum()),
-                "point outside its image",
-                "YOLO-pose refuses them, and they come out as not labelled",
-            ),
-            (
-                int(missing.sum()),
-                "instance without a box",
-                "instances without a box",
-                "YOLO-pose needs one, and gets the one around the points",
-            ),
-            (
-                int((clipped & ~gone).sum()),
-                "box beyond its image",
-                "boxes beyond their image",
-                "cut at the border, as YOLO-pose needs it",
-            ),
-            (int(gone.sum()), "instance", "", "left out: all of it is outside the image"),
-        )
-        if number
-    ]
+    clipped = ((inner_low != low) | (inner_high != high)).any(1) & ~missing & ~gone
+    refused = counted(int(outside.sum()), "point outside its image", "points outside their image")
+    unboxed = counted(int(missing.sum()), "instance without a box", "instances without a box")
+    cut = counted(int(clipped.sum()), "box beyond its image", "boxes beyond their image")
+    told = {
+        f"{refused}: YOLO-pose refuses them, and they come out as not labelled": outside,
+        f"{unboxed}: YOLO-pose needs one, and gets the one around the points": missing,
+        f"{cut}: cut at the border, as YOLO-pose needs it": clipped,
+        f"{counted(int(gone.sum()), 'instance')} left out: all of it is outside the image": gone,
+    }
     mended = replace(annotations, keypoints=points, visibility=visibility, boxes=boxes)
-    return mended.subset(np.flatnonzero(~gone)), notes
+    return mended.subset(np.flatnonzero(~gone)), [sentence for sentence, rows in told.items() if rows.any()]
+
+
+def _corners(
+    boxes: NDArray[np.float64], points: NDArray[np.float64], missing: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Upper left and lower right of each box; of those that are missing, a pixel around the points."""
+    low, high = boxes[:, :2].copy(), boxes[:, :2] + boxes[:, 2:]
+    if missing.any():
+        low[missing] = np.nanmin(points[missing], axis=1) - 1
+        high[missing] = np.nanmax(points[missing], axis=1) + 1
+    return low, high
 
 
 def write_yolo(annotations: Annotations, path: Path, *, split: str = "train", copy: bool = False) -> None:
