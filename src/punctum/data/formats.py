@@ -44,7 +44,7 @@ class Format:
 
 
 FORMATS: dict[str, Format] = {
-    "coco": Format("COCO", read_coco, coco.write_coco, coco.HOLDS),
+    "coco": Format("COCO", read_coco, coco.write_coco, coco.HOLDS, fit=coco.fit_coco),
     "deeplabcut": Format("DeepLabCut's csv", read_deeplabcut, deeplabcut.write_deeplabcut, deeplabcut.HOLDS, ".csv"),
     "deeplabcut-h5": Format(
         "DeepLabCut's .h5", read_deeplabcut_h5, deeplabcut.write_deeplabcut_h5, deeplabcut.HOLDS, ".h5"

@@ -48,7 +48,7 @@ def names_in_hdf5(source: Path) -> set[str]:
     try:
         import h5py
     except ImportError:
-        raise ImportError(f"{source.name} is an HDF5 file, which h5py reads: pip install 'punctum[mpii]'") from None
+        raise ImportError(f"{source.name} is an HDF5 file, which h5py reads: pip install h5py") from None
     try:
         with h5py.File(source, "r") as file:
             names = set(file)

@@ -1,12 +1,14 @@
 """Annotations as COCO keypoints JSON."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from punctum.data.annotations import Annotations
+from punctum.data.errors import counted
 from punctum.data.holds import Holds
 from punctum.data.images import image_size
 from punctum.files import write_text
@@ -14,13 +16,20 @@ from punctum.files import write_text
 HOLDS = Holds(hidden=True, boxes=True, skeleton=True, flip_pairs=True, sigmas=True, areas=True, ids=True)
 
 
+def fit_coco(annotations: Annotations) -> tuple[Annotations, list[str]]:
+    """Ids become numbers, which COCO's own tools count on; that is told."""
+    if all(label.isascii() and label.isdecimal() and str(int(label)) == label for label in annotations.ids):
+        return annotations, []
+    ids = tuple(map(str, range(1, len(annotations) + 1)))
+    noun = counted(len(ids), "instance id")
+    return replace(annotations, ids=ids), [f"{noun}: COCO's tools count on numbers, so they are numbered from 1"]
+
+
 def write_coco(annotations: Annotations, path: Path) -> None:
     """Write COCO keypoints JSON, with `flip_pairs` and `sigmas`, which COCO does not have, as `read_coco` reads them.
 
-    An instance's id stays a number where it is one; COCO's own tools count on numbers.
-
     Args:
-        annotations: of pictures.
+        annotations: as `fit_coco` makes them.
         path: the .json file.
     Raises:
         OSError: the file cannot be written, or a picture's size not read.
@@ -57,9 +66,8 @@ def _instance(annotations: Annotations, n: int, numbers: dict[str, int]) -> dict
     flat = [
         value for (x, y), v in zip(points.tolist(), seen, strict=True) for value in ((x, y, v) if v else (0, 0, 0))
     ]
-    label = annotations.ids[n]
     row: dict[str, Any] = {
-        "id": int(label) if label.isascii() and label.isdigit() and str(int(label)) == label else label,
+        "id": int(annotations.ids[n]),
         "image_id": numbers[annotations.image_names[n]],
         "category_id": 1,
         "iscrowd": 0,
