@@ -9,7 +9,7 @@ from rich.console import Console
 
 from punctum.data import Annotations, read
 from punctum.data.errors import counted
-from punctum.data.formats import as_held, format_named, format_of_output
+from punctum.data.formats import as_held, format_named, format_of_output, output_file
 from punctum.data.label_studio import config_path
 from punctum.data.round_trip import RoundTrip, compare
 from punctum.data.sleap import stores_frames, write_frames
@@ -51,8 +51,7 @@ def convert(
     source, out = Path(source), Path(out)
     name = to_format or format_of_output(out)
     target = format_named(name, write=True)
-    if name == "yolo" and out.suffix.lower() not in (".yaml", ".yml"):
-        out = out / "data.yaml"
+    out = output_file(out, name)
     _check_output(out, name, split, force=force)
     reader = read if from_format is None else format_named(from_format).read
     folder = None if images is None else Path(images)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from punctum.data.annotations import Annotations
 from punctum.data.deeplabcut import annotations_of
 from punctum.data.errors import DataError
+from punctum.data.matrices import is_held
 
 _ROWS = {3: ("scorer", "bodyparts", "coords"), 4: ("scorer", "individuals", "bodyparts", "coords")}
 
@@ -39,7 +40,8 @@ def _lines(source: Path) -> list[list[str]]:
 
     try:
         with h5py.File(source, "r") as file:
-            tables = [group for group in file.values() if isinstance(group, h5py.Group) and is_table(group)]
+            held = [file[name] for name in file if is_held(file, name)]
+            tables = [group for group in held if isinstance(group, h5py.Group) and is_table(group)]
             if len(tables) != 1:
                 raise DataError([f"{source.name}: no table of labels in it, but {', '.join(file) or 'nothing'}"])
             return _rows(tables[0])
@@ -105,11 +107,9 @@ def _texts(group: Any, name: str) -> list[str]:
 
 def _plain(group: Any, name: str, kinds: str) -> NDArray[Any]:
     """An array of plain values; what pandas pickled has another kind of type, and is not looked into."""
-    item = group[name]
-    # A link to another file would be followed by h5py.
-    link = group.get(name, getlink=True)
-    if type(link).__name__ != "HardLink":
+    if not is_held(group, name):
         raise ValueError(f"its {name} is a link")
+    item = group[name]
     if item.dtype.kind not in kinds or "PSEUDOATOM" in item.attrs:
         raise ValueError(f"its {name} is not plain numbers or texts, but a pickle, which is not opened")
     return np.asarray(item[...])

@@ -92,6 +92,11 @@ def format_of_output(path: Path) -> str:
     return known[path.suffix.lower()]
 
 
+def output_file(path: Path, name: str) -> Path:
+    """The file that is written: of YOLO-pose, a folder stands for the yaml file in it."""
+    return path / "data.yaml" if name == "yolo" and path.suffix.lower() not in (".yaml", ".yml") else path
+
+
 def as_held(annotations: Annotations, name: str) -> tuple[Annotations, list[str]]:
     """The annotations as a format can hold them, and a sentence for each kind of thing that is lost or changed."""
     found = format_named(name, write=True)
@@ -115,8 +120,8 @@ def write(annotations: Annotations, path: str | Path, to: str | None = None) -> 
         ValueError: an unknown format, annotations that it cannot hold at all.
         OSError: the file cannot be written.
     """
-    path = Path(path)
-    name = to or format_of_output(path)
+    name = to or format_of_output(Path(path))
+    path = output_file(Path(path), name)
     kept, notes = as_held(annotations, name)
     writer = format_named(name, write=True).write
     if writer is not None:

@@ -139,16 +139,21 @@ class _Reader:
             if relation.get("type") == "relation":
                 ends = str(relation.get("from_id")), str(relation.get("to_id"))
                 joined |= {a: b for a, b in (ends, ends[::-1]) if b in things and a not in things}
+        met: dict[str, None] = {}
         for region in result:
-            if region.get("type") == "keypointlabels":
+            if region.get("type") == "rectanglelabels":
+                met[str(region.get("id"))] = None
+            elif region.get("type") == "keypointlabels":
                 owner = joined.get(str(region.get("id")), "")
                 if owner not in things:
                     owner = f"{image}:{_texts(region, INSTANCE)}".removesuffix(":")
                     things.setdefault(owner, Named(where, image, owner))
+                met[owner] = None
                 self._point(things[owner], region)
-            elif region.get("type") not in ("rectanglelabels", "relation"):
+            elif region.get("type") != "relation":
                 self._skip(f"{{}} of type {region.get('type')!r} left out", "region", 1)
-        return list(things.values())
+        # In the order of the file, whether a rectangle or a point comes first.
+        return [things[owner] for owner in met]
 
     def _point(self, thing: Named, region: Mapping[str, Any]) -> None:
         where = f"{thing.where}, region {region.get('id')}"
