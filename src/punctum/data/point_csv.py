@@ -73,8 +73,10 @@ def is_point_csv(first_line: str) -> bool:
         >>> is_point_csv("image,instance,keypoint,x,y,score"), is_point_csv("image,nose_x,nose_y")
         (True, True)
     """
-    header = next(csv.reader([first_line]), [])
-    header = [cell.strip() for cell in header]
+    try:
+        header = [cell.strip() for cell in next(csv.reader([first_line]), [])]
+    except csv.Error:
+        return False
     return "image" in header and (set(header) >= _LONG or bool(wide_columns(header)))
 
 
