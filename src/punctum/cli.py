@@ -83,7 +83,7 @@ def _check(args: list[str], console: Console) -> None:
         "data",
         nargs="+",
         metavar="[RUN] DATA",
-        help="annotations: COCO keypoints JSON, DeepLabCut csv, MPII's files, or a folder with one JSON or csv; "
+        help="annotations of COCO, DeepLabCut, SLEAP, Label Studio, CVAT, YOLO-pose, MPII, or their folder; "
         "before them a run folder that `punctum train` made",
     )
     parser.add_argument("--images", help="folder of the images, where it cannot be told from the annotations")
@@ -436,6 +436,12 @@ def _recipes(args: list[str], console: Console) -> None:
     print_recipes(given.name, console)
 
 
+def _convert(args: list[str], console: Console) -> None:
+    from punctum.cli_convert import run_convert
+
+    run_convert(args, console)
+
+
 COMMANDS: dict[str, tuple[Command, str]] = {
     "check": (_check, "look at the labels before training on them, and again with a model"),
     "train": (_train, "train a model on annotated images"),
@@ -448,6 +454,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "predict": (_predict, "find keypoints in new images"),
     "export": (_export, "a model as one file for other programs: ONNX or torch.export"),
     "suggest": (_suggest, "which images to label next"),
+    "convert": (_convert, "annotations of one tool into those of another"),
     "sigmas": (_sigmas, "how exactly people label: OKS sigmas from repeated labels"),
     "recipes": (_recipes, "the papers' settings, to train with"),
     "demo": (_demo, "the whole way on made-up scenes, in three minutes"),

@@ -29,7 +29,7 @@ from punctum.terminal import print_notes
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", *VOLUME_ENDINGS)
 # An instance is told apart that so few of the calibration instances are as uncertain as.
 UNTYPICAL = 0.01
-ANNOTATION_ENDINGS = (".json", ".csv", ".h5", ".mat")
+ANNOTATION_ENDINGS = (".json", ".csv", ".h5", ".mat", ".slp", ".xml", ".yaml", ".yml")
 
 
 def predict_files(
