@@ -58,8 +58,8 @@ def detected(detector: Detector) -> Boxes:
 class BoxFile:
     """Boxes from a csv with the columns image, x, y, width, height, or a JSON list of objects with those keys.
 
-    Several boxes of a picture are several instances, named by `instance` where there is one, else numbered. A frame is
-    named `video.mp4#12`, or by its video and a column `frame`. An image name matches if one path ends with the
+    Several boxes of a picture are several instances, named by `instance` where there is one, else numbered. A frame
+    is named `video.mp4#12`, or by its video and a column `frame`. An image name matches if one path ends with the
     other. Pictures that the file does not name have no instance.
 
     Args:
@@ -81,6 +81,20 @@ class BoxFile:
     def __call__(self, item: Item, image: NDArray[Any]) -> Sequence[tuple[str, NDArray[np.float64] | None]]:
         name = self._find(item.image)
         return [] if name is None else self._boxes[name]
+
+    def check(self, images: Iterable[str]) -> None:
+        """Refuse pictures and videos none of which has a box here: names that do not fit, most likely.
+
+        Raises:
+            ValueError: none has.
+        """
+        known = {name.partition("#")[0].rpartition("/")[2] for name in self._boxes}
+        names = [posix_name(image) for image in images]
+        if not any(name.rpartition("/")[2] in known for name in names):
+            raise ValueError(
+                f"{self.path.name} has boxes of none of the pictures; it names {next(iter(self._boxes), 'nothing')}, "
+                f"and given is {next(iter(names), 'nothing')}"
+            )
 
     def unused(self, images: Iterable[str]) -> int:
         """How many pictures have boxes here, but are none of these."""

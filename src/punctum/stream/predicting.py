@@ -23,6 +23,10 @@ Key = TypeVar("Key")
 Box = NDArray[np.float64]
 
 
+class ItemError(ValueError):
+    """A picture or frame that cannot be used; the message names it and says why."""
+
+
 class Finder(Protocol):
     """What finds points in pictures; `punctum.predict.Predictor` is one."""
 
@@ -99,7 +103,7 @@ def predicted(
         boxes: the instances of an item.
         on_error: called with the reason where an item cannot be read, which is then left out; None: raised.
     Raises:
-        ValueError: an item cannot be read (named).
+        ItemError: an item cannot be read (named).
     """
 
     def load(keyed: tuple[Key, Item]) -> tuple[Key, list[tuple[Entry, Sample | None]]]:
@@ -108,7 +112,7 @@ def predicted(
             return key, _load(finder, item, boxes)
         except (ValueError, OSError) as error:
             if on_error is None:
-                raise
+                raise ItemError(str(error)) from error
             reason = str(error).removeprefix(f"{item.picture}: ").removeprefix(f"{item.image}: ")
             return key, [(_entry(item, error=reason, found=False), None)]
 
@@ -151,4 +155,3 @@ def _load(finder: Finder, item: Item, boxes: Boxes) -> list[tuple[Entry, Sample 
 
 def _entry(item: Item, **known: Any) -> Entry:
     return Entry(image=item.image, frame=item.frame, time=item.time, **known)
-

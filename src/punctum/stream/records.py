@@ -76,11 +76,11 @@ def _arrays(value: Any, name: str = "") -> Arrays:
 
 def _points(arrays: Arrays) -> Points:
     trust = {name.removeprefix("trust."): v for name, v in arrays.items() if name.startswith("trust.")}
-    own = {name: value for name, value in arrays.items() if "." not in name}
+    own: dict[str, Any] = {name: value for name, value in arrays.items() if "." not in name}
     return Points(**{"covariance": None, **own, "trust": _trust(trust) if trust else None})
 
 
 def _trust(arrays: Arrays) -> Trust:
     flags = {name.removeprefix("flags."): v for name, v in arrays.items() if name.startswith("flags.")}
-    own = {name: value for name, value in arrays.items() if "." not in name and name != "levels"}
+    own: dict[str, Any] = {name: v for name, v in arrays.items() if "." not in name and name != "levels"}
     return Trust(levels=tuple(arrays["levels"].tolist()), flags=flags, **own)
