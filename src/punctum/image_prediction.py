@@ -25,6 +25,8 @@ class ImagePrediction:
         trust: what the model's calibration promises, or None where there is none.
         places: the n likeliest places (K, n, D) of each point, NaN where there are fewer, and the probability of
             each (K, n); None where nobody asked.
+        frame: of a video, its number from 0; None for pictures.
+        time: of a video's frame, seconds, as the file says; None where it does not.
     """
 
     image: str
@@ -36,6 +38,8 @@ class ImagePrediction:
     present: NDArray[np.float64] | None = None
     trust: Trust | None = None
     places: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+    frame: int | None = None
+    time: float | None = None
 
     def to_dataframe(self) -> Any:
         """A pandas table with a row per point; see `punctum.hand_on.to_dataframe`, which takes many at once."""

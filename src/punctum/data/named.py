@@ -14,6 +14,7 @@ from punctum.data.assemble import NO_BOX, Instance
 # is at its centre, half a pixel further right.
 EDGE = 0.5
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+ANNOTATION_ENDINGS = (".json", ".csv", ".h5", ".mat", ".slp", ".xml", ".yaml", ".yml")
 
 
 @dataclass
