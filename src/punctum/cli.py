@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from punctum.cli_serve import serve
 from punctum.cli_words import underscored
 
 # A verb's function imports what it needs when it runs, so that `punctum --help` answers at once.
@@ -435,6 +436,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "report": (_report, "a page of what was measured, to look at and pass on"),
     "score": (_score, "measure anyone's predictions, from a file"),
     "predict": (_predict, "find keypoints in new images"),
+    "serve": (serve, "a model behind HTTP on this machine, with a page to drop pictures on"),
     "suggest": (_suggest, "which images to label next"),
     "sigmas": (_sigmas, "how exactly people label: OKS sigmas from repeated labels"),
     "recipes": (_recipes, "the papers' settings, to train with"),

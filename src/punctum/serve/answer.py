@@ -1,0 +1,102 @@
+"""Predictions as JSON values: those of `punctum predict --out points.json`, whole arrays at a time."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from punctum.image_prediction import ImagePrediction
+from punctum.predict_write import AXES
+from punctum.serve.engine import Crop, Found
+from punctum.serve.heatmap_png import heatmap_values
+
+
+def picture_values(name: str, crops: Sequence[Crop], found: Sequence[Found]) -> dict[str, Any]:
+    """One picture of an answer: its name and size, and its instances in the order in which they were asked for."""
+    height, width = crops[0].size
+    instances = [_instance(crop, one) for crop, one in zip(crops, found, strict=True)]
+    return {"image": name, "width": width, "height": height, "instances": instances}
+
+
+def to_json(values: Any) -> bytes:
+    """Compact JSON.
+
+    Raises:
+        ValueError: a number is not finite, which JSON cannot say.
+    """
+    return json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(errors="replace")
+
+
+def _instance(crop: Crop, found: Found) -> dict[str, Any]:
+    prediction = found.prediction
+    values: dict[str, Any] = {"box": None if crop.box is None else list(crop.box)}
+    if prediction.trust is not None:
+        values["typical"] = _finite(np.asarray(prediction.trust.typical))
+    values["keypoints"] = point_values(prediction)
+    if found.heatmaps is not None:
+        values["heatmaps"] = heatmap_values(found.heatmaps, crop)
+    return values
+
+
+def point_values(prediction: ImagePrediction) -> list[dict[str, Any]]:
+    """The points of an instance; what is not finite is null.
+
+    Example:
+        >>> nose = ImagePrediction("a", "", ("nose",), np.array([[1.25, np.nan]]), np.array([0.5]), None)
+        >>> point_values(nose)
+        [{'name': 'nose', 'x': 1.25, 'y': None, 'score': 0.5, 'covariance': None}]
+    """
+    count = len(prediction.names)
+    axes = zip(AXES, np.round(prediction.keypoints, 4).T, strict=False)
+    covariance = prediction.covariance
+    columns: dict[str, Sequence[Any]] = {
+        "name": prediction.names,
+        **{axis: _finite(values) for axis, values in axes},
+        "score": _finite(prediction.score),
+        "covariance": [None] * count if covariance is None else _finite(covariance),
+    }
+    if prediction.present is not None:
+        columns["present"] = _finite(prediction.present)
+    columns |= _trust_columns(prediction)
+    if prediction.places is not None:
+        columns["places"] = _places(*prediction.places)
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _trust_columns(prediction: ImagePrediction) -> dict[str, list[Any]]:
+    trust = prediction.trust
+    if trust is None:
+        return {}
+    sizes = zip(_finite(trust.radius), _finite(trust.factor), _finite(trust.area), strict=True)
+    levels = [f"{level:g}" for level in trust.levels]
+    regions = [
+        {
+            level: {"radius": radius, "ellipse": factor, "area": area}
+            for level, radius, factor, area in zip(levels, *rows, strict=True)
+        }
+        for rows in sizes
+    ]
+    raised = [[name for name, flag in trust.flags.items() if flag[k]] for k in range(len(prediction.names))]
+    return {"regions": regions, "flags": raised}
+
+
+def _places(places: NDArray[np.float64], mass: NDArray[np.float64]) -> list[list[dict[str, float]]]:
+    return [
+        [
+            {**dict(zip(AXES, place, strict=False)), "mass": share}
+            for place, share in zip(rows, shares, strict=True)
+            if share > 0
+        ]
+        for rows, shares in zip(places.tolist(), mass.tolist(), strict=True)
+    ]
+
+
+def _finite(values: NDArray[Any]) -> Any:
+    """As lists, with None for what is not finite."""
+    if np.isfinite(values).all():
+        return values.tolist()
+    objects = values.astype(object)
+    objects[~np.isfinite(values)] = None
+    return objects.tolist()
