@@ -34,8 +34,8 @@ async def read_uploads(request: Request, boxes: list[str], limits: Limits, seat:
         limits: bounds of bytes, pictures and boxes.
         seat: among the requests of the server; it counts the bytes.
     Raises:
-        RequestError: 413 as soon as there are too many bytes, whatever the headers say; 415 of another media type; 422 of
-            a form that cannot be read.
+        RequestError: 413 as soon as there are too many bytes, whatever the headers say; 415 of another media type;
+            422 of a form that cannot be read.
     """
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind not in (*_TAKEN, MULTIPART):

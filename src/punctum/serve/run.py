@@ -4,6 +4,7 @@ import logging
 import socket
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -73,7 +74,9 @@ def serve(
             timeout_graceful_shutdown=GRACE_SECONDS,
             h11_max_incomplete_event_size=64 * 1024,
         )
-        uvicorn.Server(config).run(sockets=[listener])
+        # Told to stop, it answers those who wait, and then raises what it was told by.
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listener])
     finally:
         listener.close()
     console.print("stopped")
