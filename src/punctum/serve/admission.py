@@ -21,9 +21,7 @@ class Seat:
         """
         admission = self._admission
         if self.held + count > admission.limits.held_bytes:
-            raise RequestError(
-                413, "pictures and boxes need more memory than there is: send them in parts"
-            )
+            raise RequestError(413, "pictures and boxes need more memory than there is: send them in parts")
         if admission.held + count > admission.limits.held_bytes:
             raise RequestError(429, "too many pictures are being sent at once: come again", retry_after=1)
         self.held += count

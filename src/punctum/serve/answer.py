@@ -69,14 +69,12 @@ def _trust_columns(prediction: ImagePrediction) -> dict[str, list[Any]]:
     trust = prediction.trust
     if trust is None:
         return {}
-    sizes = zip(_finite(trust.radius), _finite(trust.factor), _finite(trust.area), strict=True)
+    sizes = {"radius": trust.radius, "ellipse": trust.factor, **({} if trust.area is None else {"area": trust.area})}
     levels = [f"{level:g}" for level in trust.levels]
+    # (K, L, sizes)
+    table = _finite(np.stack(list(sizes.values()), -1))
     regions = [
-        {
-            level: {"radius": radius, "ellipse": factor, "area": area}
-            for level, radius, factor, area in zip(levels, *rows, strict=True)
-        }
-        for rows in sizes
+        {level: dict(zip(sizes, row, strict=True)) for level, row in zip(levels, rows, strict=True)} for rows in table
     ]
     raised = [[name for name, flag in trust.flags.items() if flag[k]] for k in range(len(prediction.names))]
     return {"regions": regions, "flags": raised}

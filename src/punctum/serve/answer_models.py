@@ -17,7 +17,9 @@ class Region(Form):
     ellipse: float | None = Field(
         description="the ellipse is all within so many standard deviations of the covariance"
     )
-    area: float | None = Field(description="of the highest-density region, pixels squared; null: without an end")
+    area: float | None = Field(
+        default=None, description="of the highest-density region, pixels squared; null: without an end"
+    )
 
 
 class PlaceForm(Form):

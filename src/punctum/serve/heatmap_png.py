@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from punctum.ops import pixels_matrix
+from punctum.data.grid import pixels_matrix
 from punctum.serve.engine import Crop
 
 
@@ -28,7 +28,7 @@ def heatmap_values(heatmaps: NDArray[np.float32], crop: Crop) -> dict[str, Any]:
     peaks = maps.max((1, 2))
     gray = np.rint(maps * (255 / np.maximum(peaks, 1e-30))[:, None, None]).astype(np.uint8)
     _, png = cv2.imencode(".png", gray.reshape(k * h, w))
-    to_image = crop.to_image @ np.linalg.inv(pixels_matrix((h, w)).numpy())
+    to_image = crop.to_image @ np.linalg.inv(pixels_matrix((h, w)))
     return {
         "size": [h, w],
         "peaks": peaks.tolist(),

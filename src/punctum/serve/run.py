@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from punctum.serve.engine import Engine, TorchEngine, Wanted, make_crop
+from punctum.serve.engine import Engine, Wanted, make_crop
 from punctum.serve.limits import Limits
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -97,19 +97,37 @@ def open_engine(
         FileNotFoundError: there is none.
         ValueError: it is not one of points in pictures.
     """
+    path, batch = Path(model), (limits or Limits()).batch
+    if not path.exists():
+        raise FileNotFoundError(f"{model}: there is no such run folder or .onnx file")
+    if path.suffix == ".onnx":
+        return _onnx_engine(path, batch, threads, device, flip_test or decode is not None)
+    return _torch_engine(path, batch, threads, device, flip_test, decode)
+
+
+def _onnx_engine(path: Path, batch: int, threads: int, device: str | None, reads: bool) -> Engine:
+    from punctum.deploy import OnnxPredictor
+    from punctum.serve.engine_onnx import OnnxEngine
+
+    if reads:
+        raise ValueError(f"{path}: flip test and decode are for run folders; an exported file reads in one way")
+    return OnnxEngine(OnnxPredictor(path, OnnxPredictor.providers_of(device), batch, threads=threads or None))
+
+
+def _torch_engine(
+    path: Path, batch: int, threads: int, device: str | None, flip_test: bool, decode: str | None
+) -> Engine:
     import torch
 
-    from punctum.predict import load as load_predictor
-    from punctum.predict import load_model, model_folder
+    from punctum.predict import load, load_model
+    from punctum.serve.engine_torch import TorchEngine
 
-    if not Path(model).exists():
-        raise FileNotFoundError(f"{model}: there is no such run folder or .onnx file")
     if threads:
         torch.set_num_threads(threads)
-    if load_model(model).dims == 1:
-        raise ValueError(f"serve: {model_folder(model)} finds layers in scans; only points in pictures are served")
-    predictor = load_predictor(model, device, flip_test=flip_test, decode=decode)
-    predictor.batch_size = (limits or Limits()).batch
+    if load_model(path).dims == 1:
+        raise ValueError(f"serve: {path} finds layers in scans; only points in pictures are served")
+    predictor = load(path, device, flip_test=flip_test, decode=decode)
+    predictor.batch_size = batch
     return TorchEngine(predictor)
 
 
