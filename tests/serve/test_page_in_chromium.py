@@ -17,7 +17,7 @@ import pytest
 from punctum.predict import load
 from serve.servers import Running
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install punctum[test]")
+playwright = pytest.importorskip("playwright.sync_api", reason="pip install punctum[test]")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome is installed"

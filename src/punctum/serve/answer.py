@@ -1,10 +1,10 @@
 """Predictions as JSON values: those of `punctum predict --out points.json`, whole arrays at a time."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pydantic_core
 from numpy.typing import NDArray
 
 from punctum.image_prediction import ImagePrediction
@@ -21,19 +21,21 @@ def picture_values(name: str, crops: Sequence[Crop], found: Sequence[Found]) -> 
 
 
 def to_json(values: Any) -> bytes:
-    """Compact JSON.
+    """Compact JSON; a number that is not finite, which JSON cannot say, is null.
 
-    Raises:
-        ValueError: a number is not finite, which JSON cannot say.
+    Example:
+        >>> to_json({"x": float("nan")})
+        b'{"x":null}'
     """
-    return json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(errors="replace")
+    # Several times as fast as the standard library's: an answer is mostly digits.
+    return pydantic_core.to_json(values, inf_nan_mode="null")
 
 
 def _instance(crop: Crop, found: Found) -> dict[str, Any]:
     prediction = found.prediction
     values: dict[str, Any] = {"box": None if crop.box is None else list(crop.box)}
     if prediction.trust is not None:
-        values["typical"] = _finite(np.asarray(prediction.trust.typical))
+        values["typical"] = float(prediction.trust.typical)
     values["keypoints"] = point_values(prediction)
     if found.heatmaps is not None:
         values["heatmaps"] = heatmap_values(found.heatmaps, crop)
@@ -41,24 +43,24 @@ def _instance(crop: Crop, found: Found) -> dict[str, Any]:
 
 
 def point_values(prediction: ImagePrediction) -> list[dict[str, Any]]:
-    """The points of an instance; what is not finite is null.
+    """The points of an instance.
 
     Example:
-        >>> nose = ImagePrediction("a", "", ("nose",), np.array([[1.25, np.nan]]), np.array([0.5]), None)
+        >>> nose = ImagePrediction("a", "", ("nose",), np.array([[1.25, 8.0]]), np.array([0.5]), None)
         >>> point_values(nose)
-        [{'name': 'nose', 'x': 1.25, 'y': None, 'score': 0.5, 'covariance': None}]
+        [{'name': 'nose', 'x': 1.25, 'y': 8.0, 'score': 0.5, 'covariance': None}]
     """
     count = len(prediction.names)
     axes = zip(AXES, np.round(prediction.keypoints, 4).T, strict=False)
     covariance = prediction.covariance
     columns: dict[str, Sequence[Any]] = {
         "name": prediction.names,
-        **{axis: _finite(values) for axis, values in axes},
-        "score": _finite(prediction.score),
-        "covariance": [None] * count if covariance is None else _finite(covariance),
+        **{axis: values.tolist() for axis, values in axes},
+        "score": prediction.score.tolist(),
+        "covariance": [None] * count if covariance is None else covariance.tolist(),
     }
     if prediction.present is not None:
-        columns["present"] = _finite(prediction.present)
+        columns["present"] = prediction.present.tolist()
     columns |= _trust_columns(prediction)
     if prediction.places is not None:
         columns["places"] = _places(*prediction.places)
@@ -72,7 +74,7 @@ def _trust_columns(prediction: ImagePrediction) -> dict[str, list[Any]]:
     sizes = {"radius": trust.radius, "ellipse": trust.factor, **({} if trust.area is None else {"area": trust.area})}
     levels = [f"{level:g}" for level in trust.levels]
     # (K, L, sizes)
-    table = _finite(np.stack(list(sizes.values()), -1))
+    table = np.stack(list(sizes.values()), -1).tolist()
     regions = [
         {level: dict(zip(sizes, row, strict=True)) for level, row in zip(levels, rows, strict=True)} for rows in table
     ]
@@ -89,12 +91,3 @@ def _places(places: NDArray[np.float64], mass: NDArray[np.float64]) -> list[list
         ]
         for rows, shares in zip(places.tolist(), mass.tolist(), strict=True)
     ]
-
-
-def _finite(values: NDArray[Any]) -> Any:
-    """As lists, with None for what is not finite."""
-    if np.isfinite(values).all():
-        return values.tolist()
-    objects = values.astype(object)
-    objects[~np.isfinite(values)] = None
-    return objects.tolist()

@@ -4,10 +4,9 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import FastAPI, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -15,11 +14,12 @@ from starlette.exceptions import HTTPException
 
 from punctum import __version__
 from punctum.serve.answer_models import Answer, ErrorForm, Health, ModelForm
-from punctum.serve.engine import Engine, Wanted
+from punctum.serve.engine import Engine
 from punctum.serve.guard import Guard
 from punctum.serve.limits import Limits, RequestError
 from punctum.serve.picture_header import MEDIA_TYPES
 from punctum.serve.request_body import MULTIPART
+from punctum.serve.request_query import PARAMETERS, read_query
 from punctum.serve.service import Service
 
 PAGE = Path(__file__).parent / "page"
@@ -38,12 +38,13 @@ _FORM = {
         },
     }
 }
-_BODY = {
+_ASKED = {
+    "parameters": PARAMETERS,
     "requestBody": {
         "required": True,
         "description": "one picture, or a form with several",
         "content": {**dict.fromkeys(MEDIA_TYPES, _BINARY), MULTIPART: _FORM},
-    }
+    },
 }
 _WRONG = {
     400: "the request broke off, or is no request",
@@ -105,20 +106,11 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _add_predict(app: FastAPI, service: Service) -> None:
-    @app.post("/predict", responses={200: {"model": Answer}, **_errors(*_WRONG)}, openapi_extra=_BODY)
-    async def predict(
-        request: Request,
-        heatmaps: Annotated[bool, Query(description="send what the network saw, too")] = False,
-        places: Annotated[int, Query(ge=0, le=16, description="likely places of each point")] = 0,
-        box: Annotated[
-            list[str] | None, Query(description="x,y,width,height in pixels; several for several objects")
-        ] = None,
-    ) -> Response:
+    @app.post("/predict", responses={200: {"model": Answer}, **_errors(*_WRONG)}, openapi_extra=_ASKED)
+    async def predict(request: Request) -> Response:
         """Points of one picture (its bytes as the body) or of several (a form with files `images`)."""
-        wanted = Wanted(heatmaps and service.engine.can.heatmaps, places)
-        if places > service.engine.can.places:
-            raise RequestError(422, f"places: this model tells at most {service.engine.can.places}")
-        return Response(await service.predict(request, box or [], wanted), media_type="application/json")
+        wanted, boxes = read_query(request.query_params, service.engine.can)
+        return Response(await service.predict(request, boxes, wanted), media_type="application/json")
 
 
 def _add_looks(app: FastAPI, service: Service, name: str) -> None:
@@ -161,11 +153,6 @@ def _say_no(app: FastAPI) -> None:
     async def refused(request: Request, refusal: RequestError) -> Response:
         again = {} if refusal.retry_after is None else {"retry-after": str(refusal.retry_after)}
         return JSONResponse({"error": refusal.message}, refusal.status, headers=again)
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
-        said = [f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors()]
-        return JSONResponse({"error": "; ".join(said)}, 422)
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> Response:

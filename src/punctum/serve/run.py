@@ -148,11 +148,15 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=2048)
+        listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise OSError(
             f"cannot listen at {host}:{port}: {error.strerror or error}; --port 0 takes a free one"
         ) from None
+    # Those that it accepts inherit this: an answer's head and body are two writes, and the second one would wait for
+    # the first one's acknowledgement, 40 ms.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def address_of(listener: socket.socket) -> str:

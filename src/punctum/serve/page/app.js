@@ -236,9 +236,7 @@ function dragBox(event) {
     // A click is no box.
     if (e.type === "pointercancel" || !box || Math.min(box[2], box[3]) < Math.max(frame.width, frame.height) / 50) return redraw();
     ["x", "y", "w", "h"].forEach((side, i) => { at(`box-${side}`).value = box[i].toFixed(1); });
-    // Of a model that nobody has calibrated, ellipses say little about its errors.
-  at("ellipses").checked = model.levels.length > 0;
-  at("part").open = true;
+    at("part").open = true;
     return lookAgain();
   };
   stage.addEventListener("pointerup", end, { once: true });
