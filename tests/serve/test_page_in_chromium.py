@@ -76,7 +76,7 @@ def test_a_dropped_picture_gives_the_points_that_the_command_gives(
         page.evaluate(
             """([bytes, name]) => { const data = new DataTransfer();
             data.items.add(new File([new Uint8Array(bytes)], name, {type: "image/png"}));
-            document.dispatchEvent(new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true})); }""",
+            document.dispatchEvent(new DragEvent("drop", {dataTransfer: data, cancelable: true})); }""",
             [content, picture.name],
         )
         page.locator("#status", has_text="14 points").wait_for()
@@ -238,7 +238,7 @@ def test_text_stands_out(browser: Any, running: Running, picture: Path, scheme: 
         page.mouse.move(0, 0)
         found = page.evaluate(
             """() => { const style = (e) => getComputedStyle(e);
-            return [...document.querySelectorAll("h1,h2,p,label,button,th,td,a,figcaption,output,summary,.note,.link")]
+            return [...document.querySelectorAll("h1,h2,p,label,button,th,td,a,figcaption,output,summary,.link")]
             .filter((e) => e.offsetParent && !e.querySelector(":disabled") && e.textContent.trim())
             .map((e) => { let g = e;
                 while (style(g).backgroundColor === "rgba(0, 0, 0, 0)") g = g.parentElement;

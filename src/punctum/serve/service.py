@@ -16,6 +16,8 @@ from punctum.serve.metrics import Metrics
 from punctum.serve.request_body import Upload, read_uploads
 from punctum.serve.request_boxes import check_inside
 
+# Requests that are decoded ahead of the network, in batches: the others wait as bytes, which take less memory.
+_AHEAD = 3
 # More instances than these would keep everybody else waiting while their JSON is made.
 _AT_ONCE = 8
 
@@ -34,6 +36,7 @@ class Service:
         self.metrics = Metrics(self.admission)
         self._batcher: Batcher[Crop, Wanted, Found] = Batcher(engine.run, limits, self.metrics)
         self._readers = ThreadPoolExecutor(limits.readers, thread_name_prefix="reader")
+        self._ahead = asyncio.Semaphore(_AHEAD * limits.batch)
         height, width = engine.crop.input_size
         self._crop_bytes = 3 * 4 * height * width
 
@@ -78,25 +81,30 @@ class Service:
             except ClientDisconnect:
                 raise RequestError(400, "the request ended before it was whole") from None
 
-    async def _answer(self, uploads: Sequence[Upload], wanted: Wanted, seat: Seat) -> bytes:
-        loop = asyncio.get_running_loop()
-        sent = seat.held
+    async def _answer(self, uploads: list[Upload], wanted: Wanted, seat: Seat) -> bytes:
+        names = [upload.name for upload in uploads]
+        async with self._ahead:
+            parts = await self._decode(uploads, seat)
+            found = await self._batcher.answer([crop for crops in parts for crop in crops], wanted)
+        self.metrics.predicted(len(parts))
+        if len(found) > _AT_ONCE or wanted.heatmaps:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._readers, _body, names, parts, found)
+        return _body(names, parts, found)
+
+    async def _decode(self, uploads: list[Upload], seat: Seat) -> list[list[Crop]]:
+        """The crops of each picture, in place of its bytes."""
+        loop, sent = asyncio.get_running_loop(), seat.held
         seat.hold(self._crop_bytes * sum(len(upload.boxes) for upload in uploads))
         tasks = [loop.run_in_executor(self._readers, self._crops, upload) for upload in uploads]
+        uploads.clear()
         try:
-            parts = await asyncio.gather(*tasks)
+            return list(await asyncio.gather(*tasks))
         finally:
             # One is refused: the others need not be decoded any more.
             for task in tasks:
                 task.cancel()
-        names = [upload.name for upload in uploads]
-        del uploads
-        seat.release(sent)
-        found = await self._batcher.answer([crop for crops in parts for crop in crops], wanted)
-        self.metrics.predicted(len(parts))
-        if len(found) > _AT_ONCE or wanted.heatmaps:
-            return await loop.run_in_executor(self._readers, _body, names, parts, found)
-        return _body(names, parts, found)
+            seat.release(sent)
 
     def _crops(self, upload: Upload) -> list[Crop]:
         image = decode_upload(upload.data, upload.name, self.limits)
