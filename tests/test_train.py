@@ -19,6 +19,7 @@ from processes import environment
 from punctum import train as training
 from punctum.cli_train import parse_train
 from punctum.data import check_images, read
+from punctum.data.synthetic_volumes import write_volumes
 from punctum.held_out import parts_of
 from punctum.model import KeypointModel
 from punctum.settings import TrainSettings
@@ -269,3 +270,31 @@ def test_two_processes_train_one_model(scenes: Path, tiny: list[str], tmp_path: 
     # 22 training instances dealt to two processes: 11 each, one full batch of 8 (a short last one is dropped).
     checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 2
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
+    # Normalization over groups, not batches: over the batches of several processes it needs a GPU. Points are missing
+    # unevenly: the mean of two processes' means would not be the mean over all points.
+    data = write_volumes(tmp_path / "data", 20, seed=0, size=(24, 36, 36))
+    content = json.loads(data.read_text())
+    for row in content["volumes"][::3]:
+        row["points"] = dict(list(row["points"].items())[:1])
+    data.write_text(json.dumps(content))
+    common = [str(data), "--max-epochs", "2", "--backbone", "resnet3d", "--backbone.width", "0.125"]
+    common += ["--input-size", "16", "--hardware.precision", "32", "--hardware.accelerator", "cpu"]
+    common += ["--hardware.workers", "0", "--val-fraction", "0.2"]
+    coords = []
+    for name, words in {
+        "one": ["--batch-size", "8"],
+        "two": ["--batch-size", "4", "--hardware.devices", "2", "--hardware.strategy", "ddp"],
+    }.items():
+        command = [sys.executable, "-m", "punctum.cli", "train", *common, *words, "--out", str(tmp_path / name)]
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr
+        model = KeypointModel.load(tmp_path / name / "model")
+        volumes = torch.rand(4, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+        coords.append(model.decode(model(volumes)).coords)
+    torch.testing.assert_close(*coords, rtol=0, atol=1e-4)
+    start = KeypointModel(model.config).eval()
+    assert (start.decode(start(volumes)).coords - coords[0]).abs().max() > 0.01

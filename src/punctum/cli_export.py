@@ -14,7 +14,15 @@ def run_export(args: Sequence[str], console: Console) -> None:
     from punctum.export.run import Request, export
 
     precision = "fp16" if given.fp16 else "int8" if given.int8 else "fp32"
-    request = Request(precision, given.calibrate_on, given.samples, given.count, given.bound)  # type: ignore[arg-type]
+    request = Request(
+        precision,  # type: ignore[arg-type]
+        calibrate_on=given.calibrate_on,
+        samples=given.samples,
+        count=given.count,
+        bound=given.bound,
+        calibrated=not given.uncalibrated,
+        uint8=given.uint8,
+    )
     export(given.run, given.out, request, console=console)
 
 
@@ -38,6 +46,8 @@ def build_parser() -> ArgumentParser:
         "--samples",
         help="annotations, a picture or a folder to check the file on (default: the images that the run kept back)",
     )
+    parser.add_argument("--uncalibrated", action="store_true", help="leave the run's calibration out of the file")
+    parser.add_argument("--uint8", action="store_true", help="crops are bytes, not numbers in [0, 1]")
     parser.add_argument("--count", type=int, default=200, help="of samples, at most (default: %(default)s)")
     parser.add_argument(
         "--bound",

@@ -51,6 +51,6 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--level", type=float, help="of the regions in a csv (default: 0.95, or the next below)")
     parser.add_argument("--batch_size", type=int, default=32, help="pictures at a time (default: %(default)s)")
     parser.add_argument(
-        "--device", help="cpu, cuda, or a provider of ONNX Runtime by its name (default: all that are there)"
+        "--device", help="cpu, cuda, or a provider of ONNX Runtime by its name (default: cuda where it is there)"
     )
     return parser

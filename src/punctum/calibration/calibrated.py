@@ -82,7 +82,10 @@ class Calibrated:
         return self._bound("ellipse", level, joint)
 
     def threshold(self, level: float, *, joint: bool = False) -> Tensor:
-        """(B, K), of the highest-density region: {y: log p(y) >= threshold}, in nats per pixel^D."""
+        """(B, K), of the highest-density region: {y: log p(y) >= threshold}, in nats per pixel^D.
+
+        p is without its background.
+        """
         return self.regions.densest.threshold(self._bound("hdr", level, joint))
 
     def volume(self, kind: Kind, level: float, *, joint: bool = False) -> Tensor:

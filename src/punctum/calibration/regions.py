@@ -4,7 +4,9 @@
     ellipse     sqrt((y - k)^T A^-1 (y - k))                as wide each way as the errors are
     hdr         P(p(Y) > p(y)), Y drawn from p              the smallest region of the density; it may be several
 
-k is the keypoint, A its calibrated covariance, p its density. A region is {y: score(y) <= bound}.
+k is the keypoint, A its calibrated covariance, p its density without the background: whole instances ask for levels
+near one, where a background, however thin, would make each region the whole picture. A region is {y: score(y) <=
+bound}.
 """
 
 import math
@@ -25,9 +27,6 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 DRAWS = 512
 """From each density: its levels are accurate to about one in as many."""
-
-# By how much the deviations of a density are widened to find what lies beyond its own draws.
-_WIDER = 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +55,7 @@ class Regions:
     @cached_property
     def densest(self) -> HighestDensity:
         """Made when it is first asked for: it takes longer than everything else together."""
-        return HighestDensity(self.mixture, DRAWS)
+        return HighestDensity(self.mixture.without("background"), DRAWS)
 
     @property
     def spread(self) -> Tensor:
@@ -89,11 +88,16 @@ class Regions:
         return size * radius**dims * (log_determinant(cholesky(self.covariance)) / 2).exp()
 
     def _outer_volume(self, bound: float | Tensor) -> Tensor:
-        """From draws q of a wider density, the mean of 1[p >= t] / q: also beyond the draws of p itself."""
-        threshold = self.densest.threshold(bound)[..., None]
-        wide = replace(self.mixture, covariances=_WIDER**2 * self.mixture.covariances)
+        """From draws q of a wider density, the mean of 1[p >= t] / q: also beyond the draws of p itself.
+
+        A Gaussian of D axes falls by f nats within sqrt(2 f) deviations: as far as that the draws shall reach.
+        """
+        threshold, core = self.densest.threshold(bound), self.densest.mixture
+        fall = (-threshold - self.densest.surprises[..., 0]).clamp_min(1.0)
+        widened = (2 * fall / core.means.shape[-1]).clamp_min(1.0)[..., None, None, None]
+        wide = replace(core, covariances=widened * core.covariances)
         places = wide.draw(DRAWS)
-        inside = self.mixture.log_prob(places) >= threshold
+        inside = core.log_prob(places) >= threshold[..., None]
         return torch.where(inside, (-wide.log_prob(places)).exp(), 0.0).mean(-1)
 
 

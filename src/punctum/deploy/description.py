@@ -89,8 +89,8 @@ class Description:
         rest = {key: value for key, value in values.items() if key != "format_version"}
         if values["format_version"] != FORMAT_VERSION:
             raise ValueError(
-                f"format_version is {values['format_version']!r}, and this punctum reads {FORMAT_VERSION}: use punctum "
-                f"{values.get('punctum')}, which wrote it"
+                f"format_version is {values['format_version']!r}, and this punctum reads {FORMAT_VERSION}: use "
+                f"punctum {values.get('punctum')}, which wrote it"
             )
         promise = values["promise"]
         return cls(

@@ -28,6 +28,7 @@ Box = Sequence[float] | NDArray[np.float64]
 # A crop, its map to pixels, and (H, W) of its picture.
 Sample = tuple[NDArray[np.float32], NDArray[np.float64], tuple[int, ...]]
 
+USUAL = ("CUDAExecutionProvider", "CPUExecutionProvider")
 FLAGS = ("wide", "two", "flat")
 AHEAD = 2
 READERS = min(16, max(4, cpu_count() or 1))
@@ -38,7 +39,7 @@ class OnnxPredictor:
 
     Args:
         path: what `punctum export --out model.onnx` wrote.
-        providers: of ONNX Runtime, by preference; None: all that are there, a GPU's first.
+        providers: of ONNX Runtime, by preference; None: CUDA where it is there, then the CPU.
         batch_size: pictures per run of the graph.
         threads: of ONNX Runtime on the CPU; None: as many as there are cores.
     Raises:
@@ -63,6 +64,7 @@ class OnnxPredictor:
         self.session = _session(self.path, providers, threads)
         self.description = _description(self.session, self.path)
         self.crop = self.description.crop
+        self.takes_bytes = self.session.get_inputs()[0].type == "tensor(uint8)"
 
     @staticmethod
     def providers_of(device: str | None) -> list[str] | None:
@@ -173,8 +175,12 @@ class OnnxPredictor:
             lengths: (B,) what the score's distance is counted in, for a calibrated graph; None or NaN where unknown.
         """
         known = np.full(len(crops), np.nan) if lengths is None else lengths
-        every = {"image": crops, "to_image": to_image, "length": known}
-        given = {i.name: every[i.name].astype(np.float32, copy=False) for i in self.session.get_inputs()}
+        every: dict[str, NDArray[Any]] = {"image": crops, "to_image": to_image, "length": known}
+        given: dict[str, NDArray[Any]] = {
+            i.name: every[i.name].astype(np.float32, copy=False) for i in self.session.get_inputs()
+        }
+        if self.takes_bytes:
+            given["image"] = as_bytes(crops)
         return dict(zip(self.description.outputs, self.session.run(self.description.outputs, given), strict=True))
 
     def _points(self, pictures: Iterable[tuple[Picture, Box | None]]) -> Iterator[Points]:
@@ -216,6 +222,16 @@ class OnnxPredictor:
         )
 
 
+def as_bytes(crops: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Crops in [0, 1] as bytes, for graphs that take them.
+
+    Example:
+        >>> as_bytes(np.array([0.0, 0.5, 1.0], dtype=np.float32))
+        array([  0, 128, 255], dtype=uint8)
+    """
+    return np.rint(255 * crops).astype(np.uint8)
+
+
 def _optional(found: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float64] | None:
     return found[name].astype(np.float64) if name in found else None
 
@@ -243,11 +259,17 @@ def _session(path: Path, providers: Sequence[str] | None, threads: int | None) -
     unknown = [name for name in providers or () if name not in there]
     if unknown:
         raise ValueError(f"ONNX Runtime has no provider {', '.join(unknown)} here; there are: {', '.join(there)}")
+    wanted = list(providers or (name for name in USUAL if name in there))
     try:
-        return runtime.InferenceSession(str(path), options, providers=list(providers or there))
+        return runtime.InferenceSession(str(path), options, providers=[_exact(name) for name in wanted])
     except Exception as error:  # ONNX Runtime's errors have no common class of their own.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"{path} is no ONNX file that ONNX Runtime can run: {reason}") from error
+
+
+def _exact(provider: str) -> Any:
+    """With its options: CUDA would round what convolutions multiply to ten bits, which moves points."""
+    return (provider, {"use_tf32": "0"}) if provider == "CUDAExecutionProvider" else provider
 
 
 def _runtime() -> ModuleType:

@@ -33,7 +33,7 @@ def predict_onnx(
         out: .csv (a row per point) or .json.
         batch_size: pictures at a time.
         level: of the regions that a csv shows; None: 0.95, or the next below.
-        device: cpu, cuda, or a provider of ONNX Runtime by its name; None: all that are there.
+        device: cpu, cuda, or a provider of ONNX Runtime by its name; None: CUDA where it is there, else the CPU.
         console: where to report; None is silent.
     Returns:
         The predictions, in the order of the files.

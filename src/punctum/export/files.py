@@ -5,6 +5,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from punctum.export.graph import Exported
 
 OPSET = 18
 PT2_ENTRY = "punctum.json"
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
 def write_onnx(exported: Exported, path: Path) -> None:
@@ -25,7 +27,7 @@ def write_onnx(exported: Exported, path: Path) -> None:
         ValueError: an operation of the model has no ONNX form.
     """
     onnx = _onnx()
-    with _quiet():
+    with quiet():
         try:
             program = torch.onnx.export(
                 exported.program,
@@ -54,7 +56,7 @@ def describe_onnx(path: Path, description: Description) -> None:
 
 def write_pt2(exported: Exported, path: Path, description: Description) -> None:
     """The graph as torch.export's archive, for `torch.export.load` and AOTInductor."""
-    with _quiet():
+    with quiet():
         torch.export.save(exported.program, str(path), extra_files={PT2_ENTRY: description.to_json()})
 
 
@@ -71,24 +73,25 @@ def _name_axes(proto: Any) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter's talk about optional packages and its own deprecations is not for users."""
-    logger = logging.getLogger("torch.onnx")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
+def quiet() -> Iterator[None]:
+    """The exporters' talk about optional packages, deprecations and preprocessing is not for users."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", None)]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def _onnx() -> Any:
-    try:
-        import onnx
-        import onnxruntime
-        import onnxscript
-    except ImportError as error:
-        raise ImportError(f"exporting to ONNX needs packages: pip install 'punctum[export]' ({error})") from error
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if missing:
+        raise ImportError(f"exporting to ONNX needs {', '.join(missing)}: pip install 'punctum[export]'")
+    import onnx
+
     return onnx

@@ -29,12 +29,13 @@ class Graph(nn.Module):
         """What the graph says, by name.
 
         Args:
-            image: (B, 3, H, W) in [0, 1], RGB.
+            image: (B, 3, H, W) RGB, in [0, 1], or uint8.
             to_image: (B, 3, 3), from normalized crop coordinates to original pixels.
             length: (B,) what the score's distance is counted in, in original pixels; NaN where it is not known. Of a
                 calibrated model only.
         """
-        prediction = self.model.decode(self.model(image))
+        crops = image.float() / 255 if image.dtype == torch.uint8 else image
+        prediction = self.model.decode(self.model(crops))
         found = {"keypoints": transform_points(prediction.coords, to_image), "score": prediction.score}
         if prediction.covariance is not None:
             found["covariance"] = transform_covariance(prediction.covariance, to_image)
@@ -84,17 +85,22 @@ def graph_of(model: KeypointModel, trust: TrustGraph | None, *, half: bool = Fal
     fused = model.fuse().eval()
     if half:
         fused = copy.copy(fused)
-        fused._modules = {**fused._modules, "backbone": InHalf(fused.backbone)}  # type: ignore[arg-type]
+        fused._modules = {**fused._modules, "backbone": InHalf(fused.backbone)}
     return Graph(fused, trust).eval().requires_grad_(False)
 
 
-def record(graph: Graph, input_size: tuple[int, ...]) -> Exported:
+def record(graph: Graph, input_size: tuple[int, ...], *, uint8: bool = False) -> Exported:
     """Record the graph with torch.export: the batch is free, and height and width are where the network lets them be.
 
+    Args:
+        graph: the module.
+        input_size: (H, W) of the crops that the network learned on.
+        uint8: crops are bytes.
     Raises:
         ValueError: torch cannot record it.
     """
     image = torch.rand(2, 3, *input_size, generator=torch.Generator().manual_seed(0))
+    image = (255 * image).to(torch.uint8) if uint8 else image
     to_image = torch.eye(3).repeat(2, 1, 1)
     given = (image, to_image) if graph.trust is None else (image, to_image, torch.ones(2))
     inputs = ("image", "to_image", "length")[: len(given)]
@@ -116,15 +122,13 @@ def record(graph: Graph, input_size: tuple[int, ...]) -> Exported:
 
 @torch.no_grad()
 def takes_other_sizes(model: KeypointModel, input_size: tuple[int, ...]) -> bool:
-    """Whether the network computes at another size than its own: it is tried, on the meta device.
+    """Whether the network computes at another size than its own: it is tried.
 
     Heads that hold one weight for each place, and many transformers, do not.
     """
     other = tuple(2 * n for n in input_size)
     try:
-        shapes = copy.deepcopy(model).to("meta")
-        with kernels.use("plain"):
-            shapes(torch.zeros(1, 3, *other, device="meta"))
+        model(torch.zeros(1, 3, *other))
     except (ValueError, RuntimeError, AssertionError):
         return False
     return True

@@ -1,6 +1,5 @@
 """8-bit integers in the backbone of an ONNX file, their ranges taken from the user's own pictures."""
 
-import logging
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from punctum.deploy.onnx_predictor import as_bytes
+from punctum.export.files import quiet
 from punctum.export.samples import Samples
 
 BATCH = 8
@@ -15,13 +16,14 @@ BATCH = 8
 QUANTIZED_SCOPE = "model.backbone"
 
 
-def quantize(path: Path, samples: Samples, inputs: tuple[str, ...]) -> int:
+def quantize(path: Path, samples: Samples, inputs: tuple[str, ...], *, uint8: bool = False) -> int:
     """Quantize the backbone's convolutions in place: weights by channel, activations by the samples' ranges.
 
     Args:
         path: of the float32 ONNX file.
         samples: pictures that the ranges are taken from.
         inputs: names of the graph's inputs.
+        uint8: its crops are bytes.
     Returns:
         How many convolutions are in integers now.
     Raises:
@@ -30,34 +32,29 @@ def quantize(path: Path, samples: Samples, inputs: tuple[str, ...]) -> int:
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
+    class Reader(CalibrationDataReader):
         def __init__(self) -> None:
-            self.batches = _feeds(samples, inputs)
+            self.batches = _feeds(samples, inputs, uint8)
 
-        def get_next(self) -> dict[str, Any] | None:  # type: ignore[override]
+        def get_next(self) -> dict[str, Any] | None:
             return next(self.batches, None)
 
     nodes = _convolutions(onnx.load(str(path)))
     if not nodes:
         raise ValueError("int8: the graph has no convolutions of a backbone, so there is nothing to quantize")
-    root, before = logging.getLogger(), logging.getLogger().level
-    root.setLevel(logging.ERROR)  # It advises preprocessing, which fusing has done.
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            result = Path(folder) / "int8.onnx"
-            quantize_static(
-                str(path),
-                str(result),
-                Reader(),
-                quant_format=QuantFormat.QDQ,
-                per_channel=True,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-                nodes_to_quantize=nodes,
-            )
-            result.replace(path)
-    finally:
-        root.setLevel(before)
+    with quiet(), tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        result = Path(folder) / "int8.onnx"
+        quantize_static(
+            str(path),
+            str(result),
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_quantize=nodes,
+        )
+        result.replace(path)
     return len(nodes)
 
 
@@ -71,11 +68,11 @@ def _convolutions(proto: Any) -> list[str]:
     return found
 
 
-def _feeds(samples: Samples, inputs: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+def _feeds(samples: Samples, inputs: tuple[str, ...], uint8: bool) -> Iterator[dict[str, Any]]:
     for rows in samples.batches(BATCH):
         crops = samples.crops[rows].numpy()
         every = {
-            "image": crops,
+            "image": as_bytes(crops) if uint8 else crops,
             "to_image": samples.to_image[rows].numpy().astype(np.float32),
             "length": np.full(len(crops), np.nan, dtype=np.float32),
         }

@@ -13,13 +13,13 @@ from rich.console import Console
 import punctum
 from punctum.calibration import Calibration
 from punctum.deploy.description import Description, Precision, Promise
-from punctum.deploy.onnx_predictor import OnnxPredictor
+from punctum.deploy.onnx_predictor import OnnxPredictor, as_bytes
 from punctum.export.files import describe_onnx, write_onnx, write_pt2
 from punctum.export.graph import Exported, graph_of, record
 from punctum.export.int8 import quantize
 from punctum.export.parity import Parity, compare, outputs_of, own_points
 from punctum.export.samples import Samples, find_samples
-from punctum.export.trust import TrustGraph
+from punctum.export.trust import LEFT_OUT, TrustGraph
 from punctum.files import write_through
 from punctum.model import KeypointModel
 from punctum.predict import Predictor, kind_of, load_model, model_folder
@@ -28,7 +28,6 @@ from punctum.terminal import print_notes
 
 ENDINGS = (".onnx", ".pt2")
 BOUNDS: dict[Precision, float | None] = {"fp32": 0.01, "fp16": 0.1, "int8": None}
-LEFT_OUT = "areas of highest-density regions, likely places (--places) and other rules of decoding (--decode)"
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,8 @@ class Request:
         count: at most so many of either.
         bound: largest difference from the model, in pixels of the input; None: 0.01 for fp32, 0.1 for fp16, and for
             int8 it is only stated.
+        calibrated: put the run's calibration into the file, where there is one.
+        uint8: crops are bytes, not numbers in [0, 1]; the model is asked about the same rounded crops then.
     Raises:
         ValueError: a value is out of range.
     """
@@ -51,6 +52,8 @@ class Request:
     samples: str | None = None
     count: int = 200
     bound: float | None = None
+    calibrated: bool = True
+    uint8: bool = False
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -87,10 +90,11 @@ def export(
     _check_ending(out, request)
     model = load_model(run)
     _check_kind(model)
-    reading, notes = _reading(model, model_folder(run))
+    reading, notes = _reading(model, model_folder(run)) if request.calibrated else (Reading(), [])
     print_notes(notes, console)
     predictor = Predictor(model, "cpu", reading=reading)
     samples = find_samples(run, predictor, request.samples, request.count)
+    samples = samples.rounded() if request.uint8 else samples
     job = _Job(predictor, samples, request, _calibration_pictures(run, predictor, samples, request))
     console.print(f"exporting {model.config.head['name']}, {request.precision}: recording the graph")
     found: list[Description] = []
@@ -111,15 +115,16 @@ class _Job:
     def write(self, path: Path) -> Description:
         model, calibration = self.predictor.model, self.predictor.reading.calibration
         trust = None if calibration is None else TrustGraph(calibration)
-        exported = record(graph_of(model, trust, half=self.request.precision == "fp16"), model.config.input_size)
+        graph = graph_of(model, trust, half=self.request.precision == "fp16")
+        exported = record(graph, model.config.input_size, uint8=self.request.uint8)
         description = _describe(model, calibration, exported, self.request.precision)
         if path.suffix == ".pt2":
             write_pt2(exported, path, description)
-            run = _pt2_runner(path, exported)
+            run = _pt2_runner(path, exported, self.request.uint8)
         else:
             write_onnx(exported, path)
             if self.ranges is not None:
-                quantize(path, self.ranges, exported.inputs)
+                quantize(path, self.ranges, exported.inputs, uint8=self.request.uint8)
             describe_onnx(path, description)
             run = OnnxPredictor(path, ["CPUExecutionProvider"]).run
         parity = self._parity(run)
@@ -200,13 +205,14 @@ def _describe(
     )
 
 
-def _pt2_runner(path: Path, exported: Exported) -> Callable[..., dict[str, NDArray[Any]]]:
+def _pt2_runner(path: Path, exported: Exported, uint8: bool) -> Callable[..., dict[str, NDArray[Any]]]:
     module = torch.export.load(str(path)).module()
 
     def run(
         crops: NDArray[np.float32], to_image: NDArray[np.float64], lengths: NDArray[np.float64]
     ) -> dict[str, NDArray[Any]]:
-        given = [torch.from_numpy(array).float() for array in (crops, to_image, lengths)][: len(exported.inputs)]
+        image = torch.from_numpy(as_bytes(crops) if uint8 else crops)
+        given = [image, *(torch.from_numpy(array).float() for array in (to_image, lengths))][: len(exported.inputs)]
         with torch.no_grad():
             return dict(zip(exported.outputs, (value.numpy() for value in module(*given)), strict=True))
 
@@ -216,16 +222,17 @@ def _pt2_runner(path: Path, exported: Exported) -> Callable[..., dict[str, NDArr
 def _report(out: Path, description: Description, console: Console) -> None:
     parity, bound = description.parity, description.parity["bound_px"]
     size = "any size of crops" if description.any_size else f"crops of {description.input_size} alone"
+    held = "no bound" if bound is None else f"bound {bound:g} px"
+    others = ", ".join(f"{name} {value:.2g}" for name, value in parity["others"].items())
     lines = [
         f"outputs: {', '.join(description.outputs)}; any batch, {size}",
-        f"against the model, {parity['images']} pictures ({parity['source']}): at most {parity['max_px']:.4g} px of the "
-        f"input ({parity['worst']}), median {parity['median_px']:.3g} px; "
-        + ("no bound" if bound is None else f"bound {bound:g} px"),
+        f"against the model, {parity['images']} pictures ({parity['source']}): at most {parity['max_px']:.4g} px of "
+        f"the input ({parity['worst']}), median {parity['median_px']:.3g} px; {held}",
+        f"largest differences of the other outputs (flags: share that differs): {others}",
     ]
     if (errors := parity["median_error_px"]) is not None:
-        lines.append(
-            f"median error by the labels: the model {errors['model']:.3f} px, the file {errors['file']:.3f} px"
-        )
+        own, of_file = errors["model"], errors["file"]
+        lines.append(f"median error by the labels: the model {own:.3f} px, the file {of_file:.3f} px")
     if description.promise is not None:
         lines.append(f"not in the file: {LEFT_OUT}")
     for line in [*lines, f"{out}: {out.stat().st_size / 2**20:.2f} MiB"]:

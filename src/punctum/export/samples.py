@@ -1,7 +1,7 @@
 """Pictures that an export is checked on, as the network gets them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -41,6 +41,10 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def rounded(self) -> "Samples":
+        """The same with crops as bytes have them."""
+        return replace(self, crops=(255 * self.crops).round() / 255)
 
     def batches(self, size: int) -> Iterator[slice]:
         """Rows, so many at a time."""
@@ -103,9 +107,11 @@ def _cropped(predictor: Predictor, instances: list[Instance], source: str) -> Sa
     return _joined(read, names, [one.box for one in instances], labels, source)
 
 
-def _joined(read: list, names: tuple[str, ...], boxes: list, labels: Array | None, source: str) -> Samples:  # type: ignore[type-arg]
+def _joined(read: list, names: tuple[str, ...], boxes: list, labels: Array | None, source: str) -> Samples:
     crops, matrices, sizes = zip(*read, strict=True)
     image_sizes = np.array(sizes, dtype=np.int64)
     given = [[np.nan] * 4 if box is None else list(box) for box in boxes]
     scales = Scales.of(given, image_sizes)
+    if labels is not None and np.isnan(labels).all():
+        labels = None
     return Samples(names, torch.stack(crops), torch.stack(matrices), scales, image_sizes, labels, source)

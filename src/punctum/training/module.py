@@ -5,6 +5,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from punctum.data import Batch, develop
@@ -73,7 +74,17 @@ class TrainingModule(L.LightningModule):
         if not torch.isfinite(loss):
             self._refuse(terms, batch)
         self._log_losses("train", loss, terms, batch)
-        return loss
+        return loss * self._weight(batch)
+
+    def _weight(self, batch: Batch) -> Tensor | float:
+        """What this process's loss counts: its share of the points, so that several processes, whose gradients are
+        averaged, take the step that one process takes on the same pictures."""
+        if not (dist.is_available() and dist.is_initialized()):
+            return 1.0
+        points = self.model.counts(_target(batch)).sum().to(torch.float32)
+        total = points.clone()
+        dist.all_reduce(total)
+        return points * dist.get_world_size() / total.clamp_min(1)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         loss, terms, outputs = self.loss_terms(batch)
