@@ -5,13 +5,13 @@
 
 Starts `punctum serve model.onnx`, and asks it from this process. Adds a case to benchmarks/results/serve.json:
 
-- crowd: 1,000 requests at the same time on as many connections, 10 % of them malformed in ten ways, in several rounds.
-  Every good answer is held against what PyTorch says of the same file offline, every bad one must be a 4xx; the
-  server's memory is read after each round.
-- throughput: pairs of turns, the server and then a bare loop over the same JPEG files, medians of their ratios. The bare loop
-  is one Python thread that does the same work with the same functions: decode, crop, stack 32, session.run; ONNX
-  Runtime has as many threads as in the server. `run_only` is session.run on crops that are ready. The client runs on the
-  same cores as the server and takes its part of them: its processor time is told.
+- crowd: 1,000 requests at the same time on as many connections, 10 % of them malformed in ten ways, in several
+  rounds. Every good answer is held against what PyTorch says of the same file offline, every bad one must be the 4xx
+  that it deserves; the server's memory is read after each round.
+- throughput: pairs of turns, the server and then a bare loop over the same JPEG files, and the median of their
+  ratios. The bare loop is one Python thread that does the same work with the same functions: decode, crop, stack 32,
+  session.run; ONNX Runtime has as many threads as in the server. `run_only` is session.run on crops that are ready.
+  The client runs on the same cores as the server and takes its part of them: its processor time is told.
 - latency: 1, 8 and 64 at a time, on connections that stay.
 
 Without --run a network with random weights is made: it costs the same.
@@ -62,8 +62,8 @@ def main() -> None:
         work = Path(temporary)
         run = given.run or random_run(work / "run", given.size, given.width)
         model = exported(run, work / "model.onnx", given.images)
-        files = sorted(given.images.glob("*.jpg"))[: given.pictures] if given.images else scenes(work, given.pictures)
-        found = measure(run, model, files, given)
+        files = sorted(given.images.glob("*.jpg")) if given.images else scenes(work, given.pictures)
+        found = measure(run, model, files[: given.pictures], given)
     results = json.loads(given.out.read_text()) if given.out.is_file() else {}
     results["environment"] = environment()
     results.setdefault("cases", {})[given.case] = found
@@ -91,15 +91,16 @@ def measure(run: Path, model: Path, files: list[Path], given: argparse.Namespace
     return found
 
 
-# --- a crowd ---------------------------------------------------------------------------------------------------------
+# --- a crowd ---
 
 
 def malformed(address: str, good: bytes) -> list[tuple[bytes, int]]:
     """Requests that are wrong in different ways, and the status that each deserves."""
     png = cv2.imencode(".png", np.zeros((9, 9, 3), np.uint8))[1].tobytes()
     bomb = png[:16] + (60_000).to_bytes(4, "big") * 2 + png[24:]
-    form = b'--x\r\ncontent-disposition: form-data; name="images"; filename="a.jpg"\r\n\r\n' + good + b"\r\n"
-    boxes = form + b'--x\r\ncontent-disposition: form-data; name="boxes"\r\n\r\n[[1, 2]]\r\n--x--\r\n'
+    part = b"--x\r\ncontent-disposition: form-data; "
+    form = part + b'name="images"; filename="a.jpg"\r\n\r\n' + good + b"\r\n"
+    boxes = form + part + b'name="boxes"\r\n\r\n[[1, 2]]\r\n--x--\r\n'
     multipart = "multipart/form-data; boundary=x"
     return [
         (request(address, good[: len(good) // 2]), 422),
@@ -171,7 +172,7 @@ def offline(run: Path, files: list[Path]) -> list[np.ndarray]:
     return [prediction.keypoints for prediction in load(run, "cpu").predict(files)]
 
 
-# --- throughput ------------------------------------------------------------------------------------------------------
+# --- throughput ---
 
 
 def throughput(
@@ -229,7 +230,7 @@ def run_only(predictor: OnnxPredictor, samples: list[tuple[np.ndarray, np.ndarra
         predictor.run(np.stack(crops), np.stack(matrices), np.full(len(crops), 100.0))
 
 
-# --- what is measured on ---------------------------------------------------------------------------------------------
+# --- what is measured on ---
 
 
 def random_run(folder: Path, size: int, width: float) -> Path:

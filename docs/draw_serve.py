@@ -59,17 +59,19 @@ def photograph(run: Path, picture: Path) -> bytes:
     browser_path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser_path is None:
         raise SystemExit(f"this needs one of {', '.join(BROWSERS)}")
-    command = [sys.executable, "-m", "punctum.cli", "serve", str(run), "--port", "0", "--threads", "1"]
+    command = [sys.executable, "-m", "punctum.cli", "serve", str(run), "--port", "0"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         address = next(line for line in server.stdout or () if line.startswith("page: ")).split()[1]
         with sync_playwright() as running:
             browser = running.chromium.launch(executable_path=browser_path, args=["--no-sandbox", "--disable-gpu"])
-            page = browser.new_page(viewport={"width": 1240, "height": 1120}, color_scheme="light")
+            page = browser.new_page(viewport={"width": 1180, "height": 1160}, color_scheme="light")
             page.goto(address)
             page.locator("#file").set_input_files(picture)
             page.locator("tbody tr").first.wait_for()
-            page.locator("tbody button").nth(3).click()
+            page.locator("tbody button", has_text="left_knee").click()
+            page.mouse.move(0, 0)
+            page.evaluate("scrollTo(0, 0)")
             shot = page.screenshot()
             browser.close()
     finally:
