@@ -78,6 +78,9 @@ class Service:
                 if not arrived:
                     raise RequestError(408, f"the request did not arrive within {seconds}") from None
                 raise RequestError(503, f"no answer within {seconds}: too much to do", retry_after=5) from None
+            except asyncio.CancelledError:
+                # Told to stop, the server has waited for this one as long as it may.
+                raise RequestError(503, "the server is stopping", retry_after=5) from None
             except ClientDisconnect:
                 raise RequestError(400, "the request ended before it was whole") from None
 
