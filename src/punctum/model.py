@@ -18,6 +18,7 @@ from punctum.backbones.weights import load_state, read_safetensors
 from punctum.files import write_text, write_through
 from punctum.fuse import fold_batch_norms
 from punctum.heads import Prediction, Target
+from punctum.json_file import read_json
 from punctum.schema import Schema
 
 FORMAT_VERSION = 1
@@ -273,10 +274,7 @@ def _read_description(folder: Path) -> ModelConfig:
             hint = f"; there is one in {nested.parent}" if nested.is_file() else ""
             raise FileNotFoundError(f"no model in {folder}: {name} is missing{hint}")
     path = folder / DESCRIPTION
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+    content = read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
         raise ValueError(f"{path} does not describe a model: it has no 'config'")
     version = content.get("format_version")

@@ -11,6 +11,7 @@ from typing import Any
 from punctum.data.annotations import Annotations
 from punctum.data.errors import DataError
 from punctum.files import write_text
+from punctum.json_file import parse_json
 
 KEY = b'"part_of"'
 
@@ -49,7 +50,7 @@ def part_content(path: Path) -> dict[str, Any]:
         DataError: the file lacks something.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes())
         whole = {"part_of": str(content["part_of"]), "images": content["images"], "names": set(content["names"])}
     except (ValueError, KeyError, TypeError) as error:
         raise DataError([f"{path}: this is no part of annotations: {type(error).__name__}: {error}"]) from None

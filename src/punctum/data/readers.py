@@ -76,7 +76,12 @@ def _reader(source: Path) -> Reader | None:
 
 def _read_part(path: Path, images: Path | None, *, labels_only: bool) -> Annotations:
     content = part_content(path)
-    whole = read(content["part_of"], images or content["images"], labels_only=labels_only)
+    try:
+        whole = read(content["part_of"], images or content["images"], labels_only=labels_only)
+    except DataError as error:
+        raise DataError([f"{path.name}: of what it is a part: {mistake}" for mistake in error.mistakes]) from None
+    except RecursionError:
+        raise DataError([f"{path}: it is a part of itself"]) from None
     return take(whole, content["names"], path)
 
 
