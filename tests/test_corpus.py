@@ -1,0 +1,130 @@
+"""Bad and hostile input: one clear message each, exit 1, nothing half written; what is only unusual works."""
+
+import json
+import os
+import resource
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from corpus import make
+from corpus.manifest import CASES, FINE, Case
+from corpus.runs import broken
+from corpus.texts import GOOD
+from punctum.cli import main
+
+LONGEST = 600
+TRIALS = [(case, verb) for case in CASES for verb in case.verbs]
+
+
+@pytest.fixture(scope="session")
+def run(trained: Path, scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that is calibrated and evaluated."""
+    from punctum.calibrate import calibrate
+    from punctum.data.synthetic import write_scenes
+    from punctum.evaluate import evaluate
+
+    folder = tmp_path_factory.mktemp("corpus-run")
+    data = write_scenes(folder, 24, seed=5, size=64, split="held")
+    copy = Path(shutil.copytree(trained, folder / "run"))
+    calibrate(copy, data, levels=(0.5, 0.8), device="cpu")
+    evaluate(copy, data, device="cpu", report=False)
+    return copy
+
+
+@pytest.fixture(scope="session")
+def corpus(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all files, and what the verbs need beside them."""
+    folder = tmp_path_factory.mktemp("corpus")
+    shutil.copytree(make.HERE / "files", folder, dirs_exist_ok=True)
+    make.make_others(folder)
+    return folder
+
+
+@contextmanager
+def no_space() -> Iterator[None]:
+    """Every write to a file fails, as on a full disk: the system's own error, whichever library writes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def listing(folder: Path) -> dict[str, int]:
+    """Every file below a folder, with its size."""
+    return {str(p.relative_to(folder)): p.lstat().st_size for p in sorted(folder.rglob("*")) if not p.is_dir()}
+
+
+def words_of(case: Case, verb: str, corpus: Path, run: Path, out: Path, tiny: list[str]) -> list[str]:
+    """The command that gets the case's file."""
+    if case.kind == "outputs":
+        return writing(verb, corpus, run, out)
+    file = corpus / case.kind / case.file
+    if case.kind in ("models", "runs"):
+        run, file = broken(run, out.parent, case.file), corpus / "annotations" / "good.png"
+    data = corpus / "annotations" / "with_mark.json"
+    if case.kind == "pictures" and verb == "check":
+        content = {**GOOD, "images": [{"id": 1, "file_name": case.file}]}
+        file = out.parent / "picture.json"
+        file.write_text(json.dumps(content))
+        return ["check", str(file), "--images", str(corpus / "pictures"), "--out", str(out / "check")]
+    if case.kind == "models" and verb in ("evaluate", "calibrate"):
+        file = data
+    commands = {
+        "predict": ["predict", run, file, "--out", out / "points.csv", "--device", "cpu"],
+        "check": ["check", file, "--out", out / "check"],
+        "train": ["train", file, "--out", out / "run", "--max-epochs", "1", *tiny],
+        "evaluate": ["evaluate", run, file, "--out", out / "measured", "--device", "cpu"],
+        "calibrate": ["calibrate", run, file, "--device", "cpu"],
+        "calibrate-run": ["calibrate", run, "--device", "cpu"],
+        "score": ["score", file, data, "--metric", "epe", "--out", out / "score.json"],
+        "train-config": ["train", "--config", run / "config.yaml", "--out", out / "run"],
+        "resume": ["train", "--out", run, "--resume"],
+        "report": ["report", run, "--out", out / "report.html"],
+    }
+    return [str(word) for word in commands[verb]]
+
+
+def writing(verb: str, corpus: Path, run: Path, out: Path) -> list[str]:
+    """A command whose only fault is where it writes."""
+    picture, data = corpus / "annotations" / "good.png", corpus / "annotations" / "with_mark.json"
+    commands = {
+        "predict": ["predict", run, picture, "--out", out / "points.csv", "--device", "cpu"],
+        "draw": ["predict", run, picture, "--out", out.parent / "points.csv", "--draw", out / "d", "--device", "cpu"],
+    }
+    return [str(word) for word in commands.get(verb, ["check", data, "--out", out / "check"])]
+
+
+@pytest.mark.parametrize(("case", "verb"), TRIALS, ids=lambda value: value.name if isinstance(value, Case) else value)
+def test_case(
+    case: Case,
+    verb: str,
+    corpus: Path,
+    run: Path,
+    tiny: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    words = words_of(case, verb, corpus, run, out, tiny)
+    before = listing(tmp_path), listing(corpus)
+    code = main(words)
+    said = capsys.readouterr()
+    assert "PUNCTUM_TRAPPED" not in os.environ
+    if case.words == FINE:
+        assert (code, said.err) == (0, "")
+        assert listing(out)
+        return
+    assert code == 1, said.err or said.out
+    assert said.err.startswith("punctum: ")
+    assert "Traceback" not in said.err.replace("\\nTraceback", "")
+    assert all(word in said.err for word in case.words), said.err
+    assert len(said.err) <= LONGEST + len(str(tmp_path)) * said.err.count(str(tmp_path)), said.err
+    assert said.err.removesuffix("\n").replace("\n  ", "").isprintable(), repr(said.err)
+    assert (listing(tmp_path), listing(corpus)) == before
