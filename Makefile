@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo test test-timm bench lint docs clean
+.PHONY: install demo test test-thorough test-timm bench lint docs clean
 
 install: $(STAMP)
 
@@ -19,6 +19,10 @@ demo: $(STAMP)
 	$(BIN)/punctum demo --out demo
 
 test: $(STAMP)
+	$(BIN)/python -m pytest -n 2 -m "not thorough"
+
+# Everything, for releases: every Triton kernel in the interpreter and through the compiler, more networks trained.
+test-thorough: $(STAMP)
 	$(BIN)/python -m pytest -n 2
 
 # timm brings torchvision, which is no part of punctum: an environment of its own.

@@ -75,6 +75,15 @@ def test_evaluation_says_how_the_promises_fare(run: Path, scenes: Path, tmp_path
     json.loads((tmp_path / "metrics.json").read_text(), parse_constant=pytest.fail)
 
 
+def test_judged_by_what_it_was_calibrated_on_is_told(run: Path, unseen: Path, scenes: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(unseen.parent, moved)
+    own = evaluate(run, moved / unseen.name, out=tmp_path, device="cpu")
+    assert any(f"calibrated on {IMAGES} of these {IMAGES} pictures" in note for note in own["notes"])
+    other = evaluate(run, scenes / "test.json", out=tmp_path, device="cpu")
+    assert not any("calibrated on" in note for note in other["notes"])
+
+
 def test_a_prediction_does_not_depend_on_its_batch(run: Path, scenes: Path) -> None:
     annotations = read(scenes / "test.json")
     predictor = punctum.load(run, "cpu", places=2)

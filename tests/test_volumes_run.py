@@ -177,7 +177,7 @@ def test_hounsfield_units_are_evaluated_as_they_were_trained(volumes: Path, tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("head", "epochs"), [("dsnt", 25), ("heatmap", 14)])
+@pytest.mark.parametrize(("head", "epochs"), [("dsnt", 25), pytest.param("heatmap", 14, marks=pytest.mark.thorough)])
 def test_a_small_network_learns(head: str, epochs: int, volumes: Path, tmp_path: Path) -> None:
     """Held-out volumes: the median error is below a voxel, less than 40 % of the constant predictor's."""
     settings = TrainSettings(

@@ -1,7 +1,7 @@
 """`punctum calibrate`: what a model's predictions promise, found on images that it has not seen."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from punctum.data import Annotations, inspect, read
 from punctum.decision import Decision
 from punctum.evaluate import check_kind_and_names, image_numbers
 from punctum.heads import Prediction
-from punctum.held_out import parts_of, refuse_trained_on
+from punctum.held_out import fingerprints, parts_of, refuse_trained_on
 from punctum.metrics import sigmas_of
 from punctum.predict import Predictor, load_model, model_folder
 from punctum.progress import count
@@ -93,6 +93,7 @@ def calibrate(
         flip_test=flip_test,
         seed=seed,
     )
+    calibration = replace(calibration, pictures=fingerprints(annotations.images))
     path = calibration.save(model_folder(run))
     print_calibration(calibration, console)
     console.print(f"calibration: {path}")

@@ -302,6 +302,11 @@ def _score(args: list[str], console: Console) -> None:
 
 
 def _predict(args: list[str], console: Console) -> None:
+    if any(word.endswith(".onnx") for word in args):
+        from punctum.cli_predict_onnx import run_predict_onnx
+
+        run_predict_onnx(args, console)
+        return
     parser = _parser("predict", "Find the keypoints in pictures; coordinates are in each picture's own pixels.")
     parser.add_argument("run", help="the run folder that `punctum train` made")
     parser.add_argument(
@@ -346,6 +351,12 @@ def _predict(args: list[str], console: Console) -> None:
         level=given.level,
         console=console,
     )
+
+
+def _export(args: list[str], console: Console) -> None:
+    from punctum.cli_export import run_export
+
+    run_export(args, console)
 
 
 def _suggest(args: list[str], console: Console) -> None:
@@ -447,6 +458,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "report": (_report, "a page of what was measured, to look at and pass on"),
     "score": (_score, "measure anyone's predictions, from a file"),
     "predict": (_predict, "find keypoints in new images"),
+    "export": (_export, "a model as one file for other programs: ONNX or torch.export"),
     "suggest": (_suggest, "which images to label next"),
     "sigmas": (_sigmas, "how exactly people label: OKS sigmas from repeated labels"),
     "recipes": (_recipes, "the papers' settings, to train with"),

@@ -17,6 +17,7 @@ from punctum.data import Annotations, inspect, read
 from punctum.decision import Decision
 from punctum.evaluation import Evaluation
 from punctum.files import write_text
+from punctum.held_out import calibrated_on
 from punctum.metrics import (
     Normalizer,
     difficulty,
@@ -167,6 +168,9 @@ def evaluate_model(
     predictor = predictor_for(model, device, flip_test=flip_test, compile=compile, reading=reading)
     say_compiling(console, compile)
     notes, points = _inspected_points(predictor, annotations, console)
+    if reading.calibration and (doubt := calibrated_on(reading.calibration.pictures, annotations)):
+        notes = (*notes, doubt)
+        print_notes([doubt], console)
     metrics = measure(points.keypoints, annotations, points.image_sizes, protocol, points.score)
     constant = _constant_points(model, points)
     if constant is not None:

@@ -1,5 +1,7 @@
 """Which images a run has learned from, and which it kept back."""
 
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from punctum.data import Annotations, read, split
@@ -49,3 +51,31 @@ def refuse_trained_on(run: Path, annotations: Annotations) -> str | None:
             "seen, or leave the data out to take those that the run kept back for validation"
         )
     return None
+
+
+def fingerprints(pictures: Sequence[Path]) -> tuple[str, ...]:
+    """What tells each different picture from others wherever it lies: of its size and its first 64 KiB.
+
+    Raises:
+        OSError: one cannot be read.
+    """
+    found = []
+    for path in dict.fromkeys(pictures):
+        with path.open("rb") as file:
+            start = file.read(2**16)
+        found.append(hashlib.blake2b(start, digest_size=8, salt=path.stat().st_size.to_bytes(8)).hexdigest())
+    return tuple(found)
+
+
+def calibrated_on(known: Sequence[str], annotations: Annotations) -> str | None:
+    """A note where promises are judged by pictures that they rest on, which they keep too easily."""
+    if not known:
+        return None
+    pictures = fingerprints(annotations.images)
+    shared = len(set(pictures) & set(known))
+    if not shared:
+        return None
+    return (
+        f"the model was calibrated on {shared} of these {len(pictures)} pictures: what is said of its regions and "
+        "scores is too kind; judge them by others"
+    )

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from punctum.data import Annotations
 from punctum.data.crop import CropSettings, crop_image, crop_matrix, to_image_matrix
+from punctum.data.images import as_image
 from punctum.data.volumes import as_volume, is_volume, read_picture, read_spacing
 from punctum.decision import Decision
 from punctum.flip_test import mirrored_mean
 from punctum.heads import Prediction
-from punctum.image_prediction import ImagePrediction
+from punctum.image_prediction import ImagePrediction, as_predictions
 from punctum.model import KeypointModel
 from punctum.points import Points
 from punctum.predict_network import Network
@@ -115,14 +116,14 @@ class Predictor:
                 raise ValueError(f"{len(images)} pictures but {len(given)} {word}")
         names = [f"array {i}" if isinstance(p, np.ndarray) else str(p) for i, p in enumerate(images)]
         points = self.points(images, boxes or [None] * len(images), on_batch, spacing)
-        return _as_predictions(points, names, [""] * len(names), self.schema.names)
+        return as_predictions(points, names, [""] * len(names), self.schema.names)
 
     def predict_annotations(
         self, annotations: Annotations, on_batch: Callable[[int], object] | None = None
     ) -> list[ImagePrediction]:
         """Find the keypoints of every annotated instance, from its picture and box; its labels are not used."""
         points = self.annotated_points(annotations, on_batch)
-        return _as_predictions(points, annotations.image_names, annotations.ids, self.schema.names)
+        return as_predictions(points, annotations.image_names, annotations.ids, self.schema.names)
 
     def annotated_points(
         self,
@@ -244,7 +245,7 @@ class Predictor:
         """A picture as (*S, C), with as many axes as the model learned on."""
         axes = len(self.crop.input_size)
         if isinstance(picture, np.ndarray):
-            return _as_rgb(picture, index) if axes == 2 else as_volume(picture, f"array {index}")
+            return as_image(picture, f"array {index}") if axes == 2 else as_volume(picture, f"array {index}")
         image = read_picture(picture)
         if image.ndim - 1 != axes:
             kinds = {2: "images", 3: "volumes (.npy, .npz)"}
@@ -323,40 +324,6 @@ def kind_of(dims: int, picture_axes: int) -> str:
         return "layers in scans"
     depth = " with a depth" if dims > picture_axes else ""
     return f"points{depth} in {'volumes' if picture_axes == 3 else 'images'}"
-
-
-def _as_rgb(array: NDArray[Any], index: int) -> NDArray[Any]:
-    """An array that a user holds, in the form that `read_image` returns."""
-    if array.ndim == 2:
-        array = array[..., None]
-    if array.ndim != 3 or array.shape[-1] not in (1, 3, 4) or 0 in array.shape:
-        raise ValueError(f"array {index} has shape {array.shape}: expected (H, W), (H, W, 3) or (H, W, 4)")
-    if array.dtype.kind == "f":
-        array = array.astype(np.float32)
-        if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
-            raise ValueError(f"array {index} is of floating type: its values must lie in [0, 1]")
-    elif array.dtype not in (np.uint8, np.uint16):
-        raise ValueError(f"array {index} is {array.dtype}: expected uint8, uint16 or float in [0, 1]")
-    return np.ascontiguousarray(np.repeat(array, 3, axis=-1) if array.shape[-1] == 1 else array[..., :3])
-
-
-def _as_predictions(
-    points: Points, images: Sequence[str], instances: Sequence[str], names: tuple[str, ...]
-) -> list[ImagePrediction]:
-    return [
-        ImagePrediction(
-            image=images[i],
-            instance=instances[i],
-            names=names,
-            keypoints=points.keypoints[i],
-            score=points.score[i],
-            covariance=None if points.covariance is None else points.covariance[i],
-            present=None if points.present is None else points.present[i],
-            trust=None if points.trust is None else points.trust.rows(i),
-            places=None if points.places is None or points.mass is None else (points.places[i], points.mass[i]),
-        )
-        for i in range(len(points.keypoints))
-    ]
 
 
 def _boxes(boxes: Sequence[Box | NDArray[np.float64] | None], dims: int) -> NDArray[np.float64]:

@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from punctum.files import write_text
 from punctum.image_prediction import ImagePrediction
 
@@ -64,7 +67,9 @@ def _more(p: ImagePrediction, k: int, level: int) -> dict[str, str]:
             f"radius_{name}": f"{trust.radius[k, level]:.6g}",
             f"ellipse_{name}": f"{trust.factor[k, level]:.6g}",
         }
-        columns |= {f"area_{name}": f"{trust.area[k, level]:.6g}", "flags": " ".join(_flags(p, k))}
+        if trust.area is not None:
+            columns[f"area_{name}"] = f"{trust.area[k, level]:.6g}"
+        columns["flags"] = " ".join(_flags(p, k))
         columns["typical"] = f"{trust.typical:.6g}"
     for n, place in enumerate(_places(p, k), 1):
         columns |= {
@@ -110,8 +115,7 @@ def _point(p: ImagePrediction, k: int) -> dict[str, Any]:
             f"{level:g}": {
                 "radius": float(trust.radius[k, i]),
                 "ellipse": float(trust.factor[k, i]),
-                # Without an end: JSON has no infinity.
-                "area": float(trust.area[k, i]) if math.isfinite(trust.area[k, i]) else None,
+                **_area(trust.area, k, i),
             }
             for i, level in enumerate(trust.levels)
         }
@@ -123,3 +127,10 @@ def _point(p: ImagePrediction, k: int) -> dict[str, Any]:
             if found["mass"] > 0
         ]
     return point
+
+
+def _area(area: NDArray[np.float64] | None, k: int, level: int) -> dict[str, float | None]:
+    """Of the region: without an end None, since JSON has no infinity; no entry of a model that does not know it."""
+    if area is None:
+        return {}
+    return {"area": float(area[k, level]) if math.isfinite(area[k, level]) else None}

@@ -227,7 +227,7 @@ def test_no_comparison_here(tmp_path):
 
 @pytest.mark.slow
 def test_killed_and_called_again_it_comes_to_the_same(compare, scenes, tiny, tmp_path):
-    words = ("--heads", "dsnt,heatmap", "--seeds", "1", "--max-epochs", "4", "--no-tune")
+    words = ("--heads", "dsnt,heatmap", "--seeds", "1", "--max-epochs", "2", "--no-tune")
     whole = compare(tmp_path / "whole", *words)
     out = tmp_path / "killed"
     command = [sys.executable, "-m", "punctum.cli", "compare", str(scenes / "train.json"), "--out", str(out)]

@@ -43,6 +43,7 @@ def test_ratios_are_against_the_base_turn_by_turn() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_a_tiny_run(tmp_path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(efficiency, "BASE", "hourglass1-hm")
     monkeypatch.setattr(efficiency, "MEMORY_ROUNDS", 1)

@@ -48,6 +48,7 @@ class Calibration:
         probability: from expected to observed share within that distance.
         wide: (K,) log spread, in heatmap pixels, that one calibration point in a hundred exceeds.
         log_spreads: (n,) mean log spreads of the instances that the promises rest on.
+        pictures: fingerprints of the images, to notice them when promises are judged.
     """
 
     names: tuple[str, ...]
@@ -64,6 +65,7 @@ class Calibration:
     probability: IsotonicMap
     wide: Tensor
     log_spreads: Tensor
+    pictures: tuple[str, ...] = ()
 
     def apply(self, prediction: Prediction, to_image: Tensor, lengths: Tensor | None = None) -> Calibrated:
         """A prediction with its regions, its probability, and what is odd about it.
@@ -131,6 +133,7 @@ class Calibration:
                 "probability": self.probability.y.tolist(),
             },
             "flags": {"wide": self.wide.tolist(), "log_spreads": self.log_spreads.tolist()},
+            "pictures": list(self.pictures),
         }
 
     @classmethod
@@ -171,6 +174,8 @@ class Calibration:
             probability=IsotonicMap(expected, read.numbers("score.probability", tuple(expected.shape), 0, 1)),
             wide=read.numbers("flags.wide", (k,)),
             log_spreads=read.numbers("flags.log_spreads", (None,)),
+            # Nobody knows them where a calibration was made from arrays.
+            pictures=read.words("pictures") if read.entry("pictures") else (),
         )
 
     def save(self, folder: str | Path) -> Path:

@@ -31,6 +31,7 @@ def run(words: list[str], **variables: str) -> str:
 
 @installed
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU these tests run as they are")
 @pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="they run in this process")
 def test_the_kernels_agree_in_the_interpreter():
@@ -46,6 +47,7 @@ def test_a_few_kernels_agree_in_the_interpreter():
 
 @installed
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_the_kernels_compile_for_gpus():
     """The compiler is stricter than the interpreter: about types, and what a branch may leave undefined."""
     said = run([str(HERE / "triton_compiles.py"), "kernels"], TRITON_DEFAULT_FP_FUSION="1").split()
