@@ -67,7 +67,6 @@ PICTURES = rows("pictures", "predict check", {
     "volume.npy": ("volume.npy", "images"),
     "folder.png": ("folder.png",),
     "loop.png": ("loop.png", "symbolic links"),
-    "fifo.png": ("fifo.png", "not a file"),
 })  # fmt: skip
 
 VOLUMES = rows("volumes", "predict", {
