@@ -65,10 +65,10 @@ def listing(folder: Path) -> dict[str, int]:
     return {str(p.relative_to(folder)): p.lstat().st_size for p in sorted(folder.rglob("*")) if not p.is_dir()}
 
 
-def words_of(case: Case, verb: str, corpus: Path, run: Path, out: Path, tiny: list[str]) -> list[str]:
+def words_of(case: Case, verb: str, corpus: Path, run: Path, out: Path, scenes: Path, tiny: list[str]) -> list[str]:
     """The command that gets the case's file."""
     if case.kind == "outputs":
-        return writing(verb, corpus, run, out)
+        return writing(verb, corpus, run, out / "into" if case.file == "file_as_folder" else out, scenes, tiny)
     file = corpus / case.kind / case.file
     if case.kind in ("models", "runs"):
         run, file = broken(run, out.parent, case.file), corpus / "annotations" / "good.png"
@@ -95,14 +95,24 @@ def words_of(case: Case, verb: str, corpus: Path, run: Path, out: Path, tiny: li
     return [str(word) for word in commands[verb]]
 
 
-def writing(verb: str, corpus: Path, run: Path, out: Path) -> list[str]:
+def writing(verb: str, corpus: Path, run: Path, out: Path, scenes: Path, tiny: list[str]) -> list[str]:
     """A command whose only fault is where it writes."""
     picture, data = corpus / "annotations" / "good.png", corpus / "annotations" / "with_mark.json"
     commands = {
         "predict": ["predict", run, picture, "--out", out / "points.csv", "--device", "cpu"],
-        "draw": ["predict", run, picture, "--out", out.parent / "points.csv", "--draw", out / "d", "--device", "cpu"],
+        "draw": ["predict", run, picture, "--out", out / "a.csv", "--draw", out / "drawn", "--device", "cpu"],
+        "train": ["train", scenes / "train.json", "--out", out / "run", "--max-epochs", "1", *tiny],
+        "evaluate": ["evaluate", run, scenes / "test.json", "--out", out / "m", "--no-report", "--device", "cpu"],
+        "check": ["check", data, "--out", out / "check"],
+        "suggest": ["suggest", run, picture, scenes / "images", "-n", "1", "--out", out / "s.csv", "--device", "cpu"],
+        "report": ["report", run, "--out", out / "report.html"],
+        "score": ["score", corpus / "predictions" / "far.csv", data, "--metric", "epe", "--out", out / "score.json"],
+        "sigmas": ["sigmas", data, data, "--out", out / "sigmas.json"],
+        "export": ["export", run, "--out", out / "model.onnx"],
+        "convert": ["convert", data, out / "there.csv"],
+        "compare": ["compare", scenes / "train.json", "--out", out / "c", "--heads", "dsnt,heatmap", *tiny],
     }
-    return [str(word) for word in commands.get(verb, ["check", data, "--out", out / "check"])]
+    return [str(word) for word in commands[verb]]
 
 
 @pytest.mark.parametrize(("case", "verb"), TRIALS, ids=lambda value: value.name if isinstance(value, Case) else value)
@@ -111,13 +121,15 @@ def test_case(
     verb: str,
     corpus: Path,
     run: Path,
+    scenes: Path,
     tiny: list[str],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    words = words_of(case, verb, corpus, run, out, tiny)
+    (out / "into").write_text("a file")
+    words = words_of(case, verb, corpus, run, out, scenes, tiny)
     before = listing(tmp_path), listing(corpus)
     with placed(case):
         code = main(words)

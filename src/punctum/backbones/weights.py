@@ -86,6 +86,8 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
+    except (TypeError, KeyError, OverflowError, MemoryError, RuntimeError) as error:
+        raise ValueError(f"{path} holds tensors that cannot be read: {type(error).__name__}: {error}") from error
 
 
 def load_state(module: nn.Module, tensors: Mapping[str, Tensor], source: object) -> None:

@@ -51,10 +51,14 @@ def part_content(path: Path) -> dict[str, Any]:
     """
     try:
         content = parse_json(path.read_bytes())
-        whole = {"part_of": str(content["part_of"]), "images": content["images"], "names": set(content["names"])}
+        source, images, names = content["part_of"], content["images"], content["names"]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError([f"{path}: this is no part of annotations: {type(error).__name__}: {error}"]) from None
-    return whole
+    listed = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    paths = isinstance(source, str) and isinstance(images, str | None) and "\0" not in f"{source}{images}"
+    if not listed or not paths:
+        raise DataError([f"{path}: a part of annotations has the paths part_of and images, and a list of names"])
+    return {"part_of": source, "images": images, "names": set(names)}
 
 
 def take(whole: Annotations, names: set[str], path: Path) -> Annotations:

@@ -80,6 +80,8 @@ def _read_part(path: Path, images: Path | None, *, labels_only: bool) -> Annotat
         whole = read(content["part_of"], images or content["images"], labels_only=labels_only)
     except DataError as error:
         raise DataError([f"{path.name}: of what it is a part: {mistake}" for mistake in error.mistakes]) from None
+    except OSError as error:
+        raise DataError([f"{path.name}: of what it is a part: {error}"]) from None
     except RecursionError:
         raise DataError([f"{path}: it is a part of itself"]) from None
     return take(whole, content["names"], path)
