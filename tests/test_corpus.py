@@ -79,7 +79,7 @@ def words_of(case: Case, verb: str, corpus: Path, run: Path, out: Path, scenes: 
         file.write_text(json.dumps(content))
         return ["check", str(file), "--images", str(corpus / "pictures"), "--out", str(out / "check")]
     if case.kind == "models" and verb in ("evaluate", "calibrate"):
-        file = data
+        file = scenes / "test.json"
     commands = {
         "predict": ["predict", run, file, "--out", out / "points.csv", "--device", "cpu"],
         "check": ["check", file, "--out", out / "check"],

@@ -72,7 +72,8 @@ class ModelConfig:
         k, places = len(self.schema.names), self.mean_coords
         # Of 1, 2 or 3 numbers: a network may look at a picture and find depths, one number per point.
         if places is not None and (len(places) != k or len({len(p) for p in places}) != 1):
-            raise ValueError(f"mean_coords must be {k} places of as many numbers each, got {places}")
+            found = f"{len(places)} of {sorted({len(p) for p in places})}"
+            raise ValueError(f"mean_coords must be {k} places of as many numbers each, got {found}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

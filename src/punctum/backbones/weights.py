@@ -94,7 +94,7 @@ def load_state(module: nn.Module, tensors: Mapping[str, Tensor], source: object)
     """Fill a module, or say in one error all that does not fit. `num_batches_tracked` may be absent.
 
     Raises:
-        ValueError: names are missing or unexpected, or shapes differ.
+        ValueError: names are missing or unexpected, shapes differ, or a value is not finite.
     """
     expected = module.state_dict()
     common = expected.keys() & tensors.keys()
@@ -107,6 +107,7 @@ def load_state(module: nn.Module, tensors: Mapping[str, Tensor], source: object)
             if name in common and tensors[name].shape != expected[name].shape
         ],
     }
+    problems["of values that are not finite"] = [n for n in common if not bool(tensors[n].isfinite().all())]
     found = [f"{len(names)} {what} ({_shorten(names)})" for what, names in problems.items() if names]
     if found:
         raise ValueError(f"the weights in {source} do not fit: {'; '.join(found)}")

@@ -76,6 +76,8 @@ def _reader(source: Path) -> Reader | None:
 
 def _read_part(path: Path, images: Path | None, *, labels_only: bool) -> Annotations:
     content = part_content(path)
+    if Path(content["part_of"]).resolve() == path.resolve():
+        raise DataError([f"{path}: it is a part of itself"])
     try:
         whole = read(content["part_of"], images or content["images"], labels_only=labels_only)
     except DataError as error:
