@@ -165,7 +165,7 @@ MODELS = rows("models", "predict evaluate calibrate", {
 MODELS += rows("models", "predict evaluate", {
     "broken_calibration": ("calibration.json", "not JSON"),
     "nan_calibration": ("calibration.json", "levels"),
-    "other_calibration": ("calibration.json", "names"),
+    "other_calibration": ("calibration.json", "14 entries, not 2"),
 })  # fmt: skip
 
 RUNS = [
