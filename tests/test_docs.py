@@ -17,6 +17,7 @@ import punctum.calibrate
 import punctum.check
 import punctum.check_labels
 import punctum.compare.run
+import punctum.convert
 import punctum.demo
 import punctum.deploy.predict_onnx
 import punctum.diagnose
@@ -123,6 +124,7 @@ def test_commands_of_the_page_parse(
         (punctum.check_labels, "check_labels"),
         (punctum.suggest, "suggest"),
         (punctum.train, "train"),
+        (punctum.convert, "convert"),
         (punctum.compare.run, "compare"),
         (punctum.evaluate, "evaluate"),
         (punctum.diagnose, "diagnose"),

@@ -1,6 +1,6 @@
 """From pictures to coordinates in their own pixels."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,13 @@ from punctum.image_prediction import ImagePrediction, as_predictions
 from punctum.model import DESCRIPTION, KeypointModel
 from punctum.points import Points
 from punctum.predict_network import Network
-from punctum.predict_reading import KEPT_BYTES, KeptCrops, Sample, read_ahead
+from punctum.predict_reading import KEPT_BYTES, Crops, KeptCrops, Sample, read_ahead
 from punctum.reading import Reading, reading_of
 from punctum.scales import Scales
 from punctum.schema import Schema
+from punctum.stream.boxes import Detector, detected, own_box
+from punctum.stream.items import Item, as_items
+from punctum.stream.predicting import predicted
 
 Picture = str | Path | NDArray[Any]
 Box = Sequence[float]
@@ -70,7 +73,7 @@ class Predictor:
         self.model = model
         self.batch_size = batch_size
         # Both halves of a flip test go through the network as one batch, of no more crops than without it.
-        self._pictures = max(1, batch_size // 2) if flip_test else batch_size
+        self.pictures = max(1, batch_size // 2) if flip_test else batch_size
         self.flip_test = flip_test
         self.reading = reading or Reading()
         self.crop = CropSettings.of_model(model.config.input_size, model.config.preprocessing)
@@ -118,6 +121,34 @@ class Predictor:
         points = self.points(images, boxes or [None] * len(images), on_batch, spacing)
         return as_predictions(points, names, [""] * len(names), self.schema.names)
 
+    def stream(
+        self,
+        images: Iterable[Picture | Item],
+        *,
+        boxes: Detector | None = None,
+        on_error: Callable[[str], object] | None = None,
+    ) -> Iterator[ImagePrediction]:
+        """Find the keypoints in pictures as they come, however many there are: memory holds a few batches.
+
+        Args:
+            images: paths or arrays, as `predict` takes them, or what `punctum.stream.video.read_video` yields.
+            boxes: a function from RGB pixels (H, W, 3) to the boxes (N, 4) of its instances, as x, y, width, height;
+                called with one picture at a time, in another thread.
+            on_error: called with the reason where a picture cannot be read, which is left out; None: it is raised.
+        Yields:
+            The instances, in the order of the pictures.
+        Raises:
+            ValueError: a picture cannot be read (named).
+        Example:
+            >>> from punctum.stream.video import read_video  # doctest: +SKIP
+            >>> for p in load("runs/first").stream(read_video("mouse.mp4")):  # doctest: +SKIP
+            ...     print(p.frame, p.time, p.keypoints)
+        """
+        where = own_box if boxes is None else detected(boxes)
+        items = ((0, item) for item in as_items(images))
+        for _, piece in predicted(self, items, boxes=where, on_error=on_error):
+            yield from piece.predictions(self.schema)
+
     def predict_annotations(
         self, annotations: Annotations, on_batch: Callable[[int], object] | None = None
     ) -> list[ImagePrediction]:
@@ -146,7 +177,7 @@ class Predictor:
         lengths: Any = [None] * len(annotations) if annotations.spacing is None else annotations.spacing
 
         def make(i: int, image: NDArray[Any]) -> Sample:
-            return self._sample(annotations.images[i], image, annotations.boxes[i], lengths[i])
+            return self.sample(annotations.images[i], image, annotations.boxes[i], lengths[i])
 
         return KeptCrops(make, annotations.images, len(self.crop.input_size), limit)
 
@@ -162,14 +193,12 @@ class Predictor:
         """The same as arrays; `on_batch(n)` is called when n more pictures are done; `truth` (N, K, D), NaN where
         there is none, judges what a calibration promises."""
         parts: list[Points] = []
-        whole = min(self._pictures, len(images))
+        whole = min(self.pictures, len(images))
         for crops, to_image, sizes in self._batches(images, boxes, spacing, kept):
             start = sum(len(part.score) for part in parts)
             rows = slice(start, start + len(sizes))
-            prediction = self._forward(crops, whole, heatmaps=self.reading.needs_heatmaps)
-            scales = Scales.of(_boxes(boxes[rows], sizes.shape[1]), sizes)
-            known = None if truth is None else torch.from_numpy(truth[rows])
-            parts.append(self.reading.points(prediction, to_image, sizes, scales, known))
+            known = None if truth is None else truth[rows]
+            parts.append(self.batch_points((crops, to_image, sizes), boxes[rows], known, size=whole))
             if on_batch is not None:
                 on_batch(len(sizes))
         if not parts:
@@ -177,6 +206,21 @@ class Predictor:
             empty, no_map = np.zeros((0, len(self.schema.names), dims)), np.zeros((0, dims + 1, dims + 1))
             return Points(empty, empty[..., 0], None, no_map, np.zeros((0, dims), dtype=np.int64))
         return Points.join(parts)
+
+    def batch_points(
+        self,
+        batch: Crops,
+        boxes: Sequence[Box | NDArray[np.float64] | None],
+        truth: NDArray[np.float64] | None = None,
+        *,
+        size: int | None = None,
+    ) -> Points:
+        """Those of one assembled batch; a compiled network fills it up to `size`, by default a whole batch."""
+        crops, to_image, sizes = batch
+        prediction = self._forward(crops, size or self.pictures, heatmaps=self.reading.needs_heatmaps)
+        scales = Scales.of(_boxes(boxes, sizes.shape[1]), sizes)
+        known = None if truth is None else torch.from_numpy(truth)
+        return self.reading.points(prediction, to_image, sizes, scales, known)
 
     def heatmaps(self, annotations: Annotations) -> Iterator[tuple[Tensor, Prediction, Tensor]]:
         """What the model sees and what it makes of it, batch by batch, heatmaps included.
@@ -186,7 +230,7 @@ class Predictor:
             coordinates to pixels; all on the CPU. One batch is held at a time.
         """
         for crops, to_image, _ in self._batches(annotations.images, list(annotations.boxes), annotations.spacing):
-            yield crops, self._forward(crops, self._pictures, heatmaps=True), to_image
+            yield crops, self._forward(crops, self.pictures, heatmaps=True), to_image
 
     def _forward(self, crops: Tensor, size: int, *, heatmaps: bool = False) -> Prediction:
         """What is said of a batch, on the CPU; `size` is that of a whole batch."""
@@ -202,29 +246,31 @@ class Predictor:
         boxes: Sequence[Box | NDArray[np.float64] | None],
         spacing: Sequence[Spacing | None] | NDArray[np.float64] | None,
         kept: KeptCrops | None = None,
-    ) -> Iterator[tuple[Tensor, Tensor, NDArray[np.int64]]]:
+    ) -> Iterator[Crops]:
         """Crops, their maps to pixels and the pictures' sizes; the next batches load while one is computed."""
         lengths: Sequence[Any] | NDArray[np.float64] = [None] * len(images) if spacing is None else spacing
-        cuda = self.network.device.type == "cuda"
 
         def load(i: int) -> Sample:
             if kept is not None and (found := kept.take(i)) is not None:
                 return found
-            return self._sample(images[i], self._pixels(images[i], i), boxes[i], lengths[i])
+            return self.sample(images[i], self.pixels(images[i], i), boxes[i], lengths[i])
 
-        def assemble(samples: list[Sample]) -> tuple[Tensor, Tensor, NDArray[np.int64]]:
-            crops, matrices, sizes = zip(*samples, strict=True)
-            batch = torch.stack(crops)
+        yield from read_ahead(load, self.assemble, len(images), self.pictures)
+
+    def assemble(self, samples: Sequence[Sample]) -> Crops:
+        """Samples as one batch."""
+        crops, matrices, sizes = zip(*samples, strict=True)
+        batch = torch.stack(crops)
+        if self.network.device.type == "cuda":
             # From pinned memory a GPU fetches the batch by itself.
-            return batch.pin_memory() if cuda else batch, torch.stack(matrices), np.array(sizes, dtype=np.int64)
-
-        yield from read_ahead(load, assemble, len(images), self._pictures)
+            batch = batch.pin_memory()
+        return batch, torch.stack(matrices), np.array(sizes, dtype=np.int64)
 
     def read(self, picture: Picture, box: Box | None = None) -> Sample:
         """A picture as the network gets it: its crop (C, *input_size), the map from there to pixels, and its size."""
-        return self._sample(picture, self._pixels(picture, 0), box, None)
+        return self.sample(picture, self.pixels(picture, 0), box, None)
 
-    def _sample(
+    def sample(
         self,
         picture: Picture,
         image: NDArray[Any],
@@ -244,7 +290,7 @@ class Predictor:
             raise ImageError(f"{picture if isinstance(picture, (str, Path)) else 'array'}: {error}") from None
         return crop, torch.from_numpy(to_image_matrix(matrix, self.crop.input_size)), size
 
-    def _pixels(self, picture: Picture, index: int) -> NDArray[Any]:
+    def pixels(self, picture: Picture, index: int) -> NDArray[Any]:
         """A picture as (*S, C), with as many axes as the model learned on."""
         axes = len(self.crop.input_size)
         if isinstance(picture, np.ndarray):

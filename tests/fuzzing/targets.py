@@ -13,7 +13,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from punctum.data import read
+from punctum.data import Annotations, read
+from punctum.data.formats import write
 from punctum.data.predictions import read_predictions
 from punctum.data.synthetic import write_scenes
 from punctum.data.synthetic_layers import write_scans
@@ -21,6 +22,10 @@ from punctum.data.synthetic_volumes import write_volumes
 from punctum.data.views import read_view
 from punctum.data.volumes import read_picture, read_spacing
 
+FORMATS = {
+    "deeplabcut-h5": "CollectedData.h5", "sleap": "a.slp", "label-studio": "b.json", "cvat": "a.xml", "csv": "a.csv",
+    "csv-wide": "b.csv",
+}  # fmt: skip
 NAMES = ("nose", "left_eye", "right_eye")
 
 
@@ -36,7 +41,7 @@ class Target:
 
 def targets() -> list[Target]:
     """All of them, by the files that `write_samples` writes."""
-    return [*_annotations(), *_predictions(), *_pictures(), *_models(), *_results()]
+    return [*_annotations(), *_formats(), *_predictions(), *_pictures(), *_models(), *_results()]
 
 
 def _annotations() -> list[Target]:
@@ -53,6 +58,22 @@ def _annotations() -> list[Target]:
     }
     # MATLAB's files are read by a process that is started for each.
     return [Target(name, file, read, every=10 if name == "mpii-mat" else 1) for name, file in files.items()]
+
+
+def _formats() -> list[Target]:
+    """Other tools' formats, as `punctum convert` writes them."""
+
+    def call(path: Path) -> object:
+        return read(path, path.parents[1] / "points" / "images")
+
+    def label(path: Path) -> object:
+        return read(path.parents[2] / "data.yaml")
+
+    return [
+        *(Target(name, f"formats/{file}", call) for name, file in FORMATS.items()),
+        Target("yolo", "formats/yolo/data.yaml", read),
+        Target("yolo-labels", "formats/yolo/labels/train/a.txt", label),
+    ]
 
 
 def _predictions() -> list[Target]:
@@ -120,6 +141,7 @@ def write_samples(folder: Path, run: Path | None = None) -> None:
         run: of a calibrated and evaluated model; None: its files are left out.
     """
     _write_points(folder / "points")
+    _write_formats(folder / "formats", read(folder / "points" / "coco.json"))
     _write_mpii(folder / "mpii")
     _write_pictures(folder / "pictures")
     write_scans(folder / "layers", 2, size=(48, 8))
@@ -161,6 +183,12 @@ def _write_points(folder: Path) -> None:
 def _write_csv(path: Path, rows: list[list[Any]]) -> None:
     with path.open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+def _write_formats(folder: Path, labels: Annotations) -> None:
+    (folder / "yolo").mkdir(parents=True)
+    for name, file in {**FORMATS, "yolo": "yolo/data.yaml"}.items():
+        write(labels, folder / file, name)
 
 
 def _write_mpii(folder: Path) -> None:

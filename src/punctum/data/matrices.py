@@ -45,16 +45,10 @@ def read_hdf5(source: Path) -> dict[str, NDArray[Any]]:
         raise ImportError(f"{source.name} is an HDF5 file, which h5py reads: pip install 'punctum[mpii]'") from None
     try:
         with h5py.File(source, "r") as file:
-            return {name: _array(file[name], name) for name in file if _is_dataset(file, name)}
+            held = {name: file[name] for name in file if is_held(file, name)}
+            return {name: _array(item, name) for name, item in held.items() if isinstance(item, h5py.Dataset)}
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
         raise DataError([f"{source.name}: the HDF5 file cannot be read: {error}"]) from None
-
-
-def _is_dataset(file: Any, name: str) -> bool:
-    """Links that lead to other files are not followed."""
-    import h5py
-
-    return isinstance(file.get(name, getlink=True), h5py.HardLink) and isinstance(file[name], h5py.Dataset)
 
 
 def _array(item: Any, name: str) -> NDArray[Any]:
@@ -64,6 +58,33 @@ def _array(item: Any, name: str) -> NDArray[Any]:
     if item.size is not None and item.nbytes > 8 * max_pixels():
         raise ValueError(f"{name!r} unpacks to {item.nbytes:,} bytes, more than the {8 * max_pixels():,} allowed")
     return np.asarray(item)
+
+
+def is_held(group: Any, name: str) -> bool:
+    """Whether an item is in the HDF5 file itself; h5py would follow a link to any other file."""
+    return type(group.get(name, getlink=True)).__name__ == "HardLink"
+
+
+def names_in_hdf5(source: Path) -> set[str]:
+    """Names of what an HDF5 file holds, two levels deep: which tool wrote it. Links are not followed.
+
+    Raises:
+        ImportError: h5py is not there; the message says how to get it.
+        DataError: the file cannot be read.
+    """
+    try:
+        import h5py
+    except ImportError:
+        raise ImportError(f"{source.name} is an HDF5 file, which h5py reads: pip install 'punctum[mpii]'") from None
+    try:
+        with h5py.File(source, "r") as file:
+            names = set(file)
+            for name in list(names):
+                if is_held(file, name) and isinstance(file[name], h5py.Group):
+                    names |= {f"{name}/{inner}" for inner in file[name]}
+            return names
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise DataError([f"{source.name}: the HDF5 file cannot be read: {error}"]) from None
 
 
 def read_matlab(source: Path) -> dict[str, Any]:

@@ -7,10 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from punctum.data.named import ANNOTATION_ENDINGS, PICTURE_ENDINGS
 from punctum.data.readers import read
-
-PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-ANNOTATION_ENDINGS = (".json", ".csv", ".h5", ".mat")
 
 
 @dataclass(frozen=True, eq=False)
