@@ -178,20 +178,9 @@ RUNS = [
     Case("runs", "pickled_evaluation", ("report",), ("evaluation.npz",)),
 ]
 
-VERBS_THAT_WRITE = (
-    "predict",
-    "draw",
-    "train",
-    "evaluate",
-    "calibrate",
-    "check",
-    "suggest",
-    "report",
-    "score",
-    "sigmas",
-)
+VERBS_THAT_WRITE = ["predict", "draw", "train", "evaluate", "check", "suggest", "report", "score", "sigmas", "export", "convert"]
 OUTPUTS = [
-    Case("outputs", place, VERBS_THAT_WRITE, words)
+    Case("outputs", place, tuple(VERBS_THAT_WRITE), words)
     for place, words in {
         "full_disk": ("File too large",),
         "file_as_folder": ("into", "Not a directory"),

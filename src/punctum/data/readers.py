@@ -53,7 +53,12 @@ def read(path: str | Path, images: str | Path | None = None, *, labels_only: boo
     reader = _reader(source)
     if reader is None:
         raise DataError([f"{source}: this is no annotation file that can be read; formats: {FORMATS}"])
-    return reader(source, None if images is None else Path(images), labels_only=labels_only)
+    try:
+        return reader(source, None if images is None else Path(images), labels_only=labels_only)
+    except DataError:
+        raise
+    except ValueError as error:  # Of a schema, say, which knows no files.
+        raise DataError([f"{source.name}: {error}"]) from None
 
 
 def _reader(source: Path) -> Reader | None:
