@@ -47,7 +47,9 @@ def write_through(path: str | Path, write: Callable[[Path], object]) -> Path:
 
 def _unwritten(path: Path, error: OSError) -> OSError:
     """What users are told: the file that they asked for, not the temporary one, which many errors do not name."""
-    return type(error)(f"{path} cannot be written: {error.strerror or error}")
+    blocked = isinstance(error, (FileExistsError, NotADirectoryError))
+    reason = "a file stands in the place of its folder" if blocked else error.strerror or error
+    return type(error)(f"{path} cannot be written: {reason}")
 
 
 def write_text(path: str | Path, text: str) -> Path:
