@@ -13,8 +13,8 @@ REFUSALS = {"ValueError", "OSError", "FileNotFoundError", "ImportError", "Module
 REFUSALS |= {"DataError", "ImageError", "RequestError"}
 HEAD = """# Every message
 
-Made from the source by `python docs/list_errors.py`; a test says when it is out of date. What stands in braces is filled
-in: a file, a row, a value. What to do about the common ones: [troubleshooting](troubleshooting.md).
+Made from the source by `python docs/list_errors.py`; a test says when it is out of date. What stands in braces is
+filled in: a file, a row, a value. What to do about the common ones: [troubleshooting](troubleshooting.md).
 """
 
 

@@ -178,9 +178,9 @@ RUNS = [
     Case("runs", "pickled_evaluation", ("report",), ("evaluation.npz",)),
 ]
 
-VERBS_THAT_WRITE = ("predict", "draw", "train", "evaluate", "check", "suggest", "report", "score", "sigmas", "convert")
+WRITING = ("predict", "draw", "train", "evaluate", "check", "suggest", "report", "score", "sigmas", "convert")
 OUTPUTS = [
-    Case("outputs", place, VERBS_THAT_WRITE, words)
+    Case("outputs", place, WRITING, words)
     for place, words in {
         "full_disk": ("File too large",),
         "file_as_folder": ("into",),
