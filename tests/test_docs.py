@@ -28,6 +28,7 @@ import punctum.predict_files
 import punctum.recipes
 import punctum.report.folder
 import punctum.score
+import punctum.serve.run
 import punctum.sigmas
 import punctum.suggest
 import punctum.train
@@ -139,6 +140,7 @@ def test_commands_of_the_page_parse(
         (punctum.benchmark_run, "benchmark"),
         (punctum.recipes, "print_recipes"),
         (punctum.report.folder, "write_report"),
+        (punctum.serve.run, "serve"),
     ]:
         monkeypatch.setattr(module, name, lambda *args, **options: called.append(args))
     for words in commands(page):

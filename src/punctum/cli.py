@@ -9,6 +9,7 @@ from dataclasses import replace
 from rich.console import Console
 
 from punctum.cli_options import AS_CALIBRATED, COMPILE, DECODE, FLIP_TEST, numbers, parser_of
+from punctum.cli_serve import serve
 from punctum.cli_words import underscored
 from punctum.one_line import one_line
 
@@ -388,6 +389,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "report": (_report, "a page of what was measured, to look at and pass on"),
     "score": (_score, "measure anyone's predictions, from a file"),
     "predict": (_predict, "find keypoints in new images"),
+    "serve": (serve, "a model behind HTTP on this machine, with a page to drop pictures on"),
     "export": (_export, "a model as one file for other programs: ONNX or torch.export"),
     "suggest": (_suggest, "which images to label next"),
     "convert": (_convert, "annotations of one tool into those of another"),

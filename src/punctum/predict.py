@@ -222,6 +222,34 @@ class Predictor:
         known = None if truth is None else torch.from_numpy(truth)
         return self.reading.points(prediction, to_image, sizes, scales, known)
 
+    def predict_samples(
+        self,
+        samples: Sequence[Sample],
+        boxes: Sequence[Box | None],
+        reading: Reading | None = None,
+        *,
+        heatmaps: bool = False,
+    ) -> tuple[list[ImagePrediction], Tensor | None]:
+        """One batch of what `read` has made, for those who gather their own batches.
+
+        Args:
+            samples: no more than go through the network at once.
+            boxes: those that the samples were read with.
+            reading: another one than the predictor's own.
+            heatmaps: return them, too.
+        Returns:
+            The predictions, and the heatmaps (B, K, *S) where they were asked for and the head has them.
+        """
+        reading = reading or self.reading
+        crops, matrices, sizes = zip(*samples, strict=True)
+        to_image, extents = torch.stack(matrices), np.array(sizes, dtype=np.int64)
+        found = self._forward(torch.stack(crops), len(crops), heatmaps=heatmaps or reading.needs_heatmaps)
+        scales = Scales.of(_boxes(boxes, extents.shape[1]), extents)
+        points = reading.points(found, to_image, extents, scales, None)
+        names = [f"array {i}" for i in range(len(crops))]
+        predictions = as_predictions(points, names, [""] * len(crops), self.schema.names)
+        return predictions, found.heatmap if heatmaps else None
+
     def heatmaps(self, annotations: Annotations) -> Iterator[tuple[Tensor, Prediction, Tensor]]:
         """What the model sees and what it makes of it, batch by batch, heatmaps included.
 

@@ -159,6 +159,11 @@ class OnnxPredictor:
         matrix = crop_matrix(None if box is None else np.asarray(box, dtype=np.float64), size, self.crop)
         return crop_image(image, matrix, self.crop), to_image_matrix(matrix, self.crop.input_size), size
 
+    def predict_samples(self, samples: Sequence[Sample], boxes: Sequence[Box | None]) -> list[ImagePrediction]:
+        """One run of what `read` has made with these boxes, for those who gather their own batches."""
+        names = [f"array {i}" for i in range(len(samples))]
+        return as_predictions(self._finished(samples, boxes), names, [""] * len(samples), self.schema.names)
+
     def run(
         self, crops: NDArray[np.float32], to_image: NDArray[np.float64], lengths: NDArray[np.float64] | None = None
     ) -> dict[str, NDArray[Any]]:
