@@ -1,134 +1,208 @@
-"""Fuzz every reader of files: random bytes and mutated valid files; anything but one clear error is a crash.
+"""Damage files of every kind, read them, and count what comes of it: nothing but a message may.
 
-python benchmarks/fuzz.py --minutes 10 --out fuzz.json
+    python benchmarks/fuzz.py --minutes 10 --seed 0 --out benchmarks/results/fuzz.json
+
+A case is a valid sample of one kind (tests/fuzzing/targets.py) with seeded damage (tests/fuzzing/mutate.py), read in
+a process of its own that is started anew when it dies or hangs for --seconds, and gets no more than --memory. Allowed
+are success, and ValueError, OSError or ImportError with a message that names the file; all else is a crash, listed
+with the seed that repeats it (`--only TARGET:SEED`).
 """
 
 import argparse
 import json
+import multiprocessing
+import resource
+import signal
 import sys
 import tempfile
 import time
 import traceback
-import warnings
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
-from punctum.data import read, read_image
-from punctum.data.formats import write
-from punctum.model import KeypointModel, ModelConfig
-from punctum.schema import Schema
+from fuzzing.judge import Outcome, damaged, try_case  # noqa: E402
+from fuzzing.targets import Target, make_run, targets, write_samples  # noqa: E402
+from punctum.environment import environment  # noqa: E402
 
-EXPECTED = (ValueError, OSError, ImportError)
-FILES = {
-    "coco": "a.json", "deeplabcut": "CollectedData_a.csv", "deeplabcut-h5": "CollectedData_a.h5", "sleap": "a.slp",
-    "label-studio": "b.json", "cvat": "a.xml", "yolo": "set/data.yaml", "csv": "a.csv", "csv-wide": "b.csv",
-}  # fmt: skip
-TOKENS = (
-    b"null",
-    b"-1",
-    b"1e999",
-    b"[]",
-    b"{}",
-    b'"',
-    b"<a>",
-    b"&x;",
-    b"\x00",
-    b"nan",
-    b",",
-    b"\n",
-    b"9" * 400,
-    b"../",
-)
-
-
-def seeds(folder: Path) -> dict[str, tuple[bytes, Path, Callable[[Path], Any]]]:
-    """By name: a valid file, where it stands, and who reads it."""
-    images = folder / "images"
-    images.mkdir(parents=True)
-    for name in ("a.png", "b.png"):
-        cv2.imwrite(str(images / name), np.full((40, 60, 3), 90, np.uint8))
-    rows = ["image,instance,keypoint,x,y,visible,box_x,box_y,box_width,box_height"]
-    rows += [
-        f"{i},{i}{n},{k},{5 + n},{6 + n},{n},1,2,30,20" for i in ("a.png", "b.png") for n in (1, 2) for k in "pqr"
-    ]
-    (folder / "seed.csv").write_text("\n".join(rows))
-    labels = read(folder / "seed.csv", images)
-    found: dict[str, tuple[bytes, Path, Callable[[Path], Any]]] = {}
-    for name, file in FILES.items():
-        path = folder / name / file
-        write(labels, path, name)
-        found[name] = (path.read_bytes(), path, lambda p, yolo=name == "yolo": read(p, None if yolo else images))
-    label = folder / "yolo" / "set" / "labels" / "train" / "a.txt"
-    set_yaml = folder / "yolo" / "set" / "data.yaml"
-    found["yolo labels"] = (label.read_bytes(), label, lambda _: read(set_yaml))
-    found["image"] = ((images / "a.png").read_bytes(), folder / "fuzzed.png", read_image)
-    config = ModelConfig(Schema(("p",)), (32, 32), {"name": "resnet18", "width": 0.0625}, {"name": "dsnt"})
-    KeypointModel(config).save(folder / "model")
-    for file in ("model.json", "model.safetensors"):
-        path = folder / "model" / file
-        found[file] = (path.read_bytes(), path, lambda p: KeypointModel.load(p.parent))
-    return found
-
-
-def mutate(content: bytes, rng: np.random.Generator) -> bytes:
-    """Bytes changed, cut, doubled, or replaced by awkward tokens, in a few places; now and then nothing but noise."""
-    if rng.random() < 0.05:
-        return rng.bytes(int(rng.integers(0, 400)))
-    data = bytearray(content)
-    # Files of offsets (HDF5) survive only changes that keep their length.
-    kinds = 1 if rng.random() < 0.5 else 5
-    for _ in range(int(rng.integers(1, 4))):
-        at = int(rng.integers(0, len(data) + 1))
-        end = min(len(data), at + int(rng.geometric(0.3)))
-        kind = int(rng.integers(0, kinds))
-        token = TOKENS[int(rng.integers(0, len(TOKENS)))]
-        data[at:end] = (rng.bytes(end - at), b"", bytes(data[at:end]) * 2, token, data[at:end] + token)[kind]
-        if kinds > 1 and rng.random() < 0.02:
-            del data[at:]
-    return bytes(data)
-
-
-def fuzz(seconds: float, seed: int = 0, most: int | None = None) -> dict[str, Any]:
-    """Executions by reader, how many were read or refused, and every crash with its traceback."""
-    rng = np.random.default_rng(seed)
-    counts: dict[str, Counter[str]] = {}
-    crashes: list[dict[str, str]] = []
-    with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = seeds(Path(name))
-        counts = {key: Counter() for key in found}
-        start = time.monotonic()
-        while time.monotonic() - start < seconds and (most is None or min(c.total() for c in counts.values()) < most):
-            for key, (content, path, reader) in found.items():
-                path.write_bytes(mutate(content, rng))
-                try:
-                    reader(path)
-                    counts[key]["read"] += 1
-                except EXPECTED:
-                    counts[key]["refused"] += 1
-                except Exception:
-                    counts[key]["crashed"] += 1
-                    crashes.append({"reader": key, "traceback": traceback.format_exc()[-3000:]})
-                path.write_bytes(content)
-    executions = sum(c.total() for c in counts.values())
-    return {"seed": seed, "executions": executions, "by_reader": counts, "crashes": crashes}
+GIB = 2**30
+KEPT = 50
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10)
+    """Run for some minutes, print a table, write JSON; 1 where there was a crash."""
+    given = _parser().parse_args()
+    folder = Path(given.samples or tempfile.mkdtemp(prefix="fuzz-"))
+    if not (folder / "made" / "points").is_dir():
+        write_samples(folder / "made", make_run(folder / "run"))
+    chosen = [t for t in targets() if given.targets is None or t.name in given.targets.split(",")]
+    if given.only is not None:
+        return repeat(folder / "made", given.only)
+    tally = Tally()
+    with Worker(folder / "made", given.memory, given.seconds) as worker:
+        end, round_ = time.monotonic() + 60 * given.minutes, 0
+        while time.monotonic() < end:
+            seed = given.seed * 10**9 + round_
+            for target in (t for t in chosen if round_ % t.every == 0):
+                tally.add(target, seed, worker.run(target, seed))
+            round_ += 1
+    report = tally.report(given, worker.deaths)
+    print(tally.table())
+    if given.out is not None:
+        given.out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(f"figures: {given.out}")
+    return 1 if report["crashes"] else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", default="fuzz.json")
-    given = parser.parse_args()
-    result = fuzz(60 * given.minutes, given.seed)
-    Path(given.out).write_text(json.dumps(result, indent=1))
-    print(f"{result['executions']} executions, {len(result['crashes'])} crashes: {given.out}")
-    return 1 if result["crashes"] else 0
+    parser.add_argument("--seconds", type=float, default=20.0, help="a case that takes longer hangs")
+    parser.add_argument("--memory", type=float, default=2.0, help="GiB that a case may ask for beyond what is there")
+    parser.add_argument("--targets", help="names, with commas (default: all)")
+    parser.add_argument("--samples", help="folder of samples, made where it is empty (default: a temporary one)")
+    parser.add_argument("--only", metavar="TARGET:SEED", help="repeat one case and show its traceback")
+    parser.add_argument("--out", type=Path)
+    return parser
+
+
+class Tally:
+    """What came of the cases so far."""
+
+    def __init__(self) -> None:
+        self.words: dict[str, Counter[str]] = defaultdict(Counter)
+        self.crashes: list[dict[str, Any]] = []
+        self.crashed = 0
+        self.slowest: list[tuple[float, str, int]] = []
+
+    def add(self, target: Target, seed: int, outcome: Outcome) -> None:
+        """Count one case."""
+        self.words[target.name][outcome.word] += 1
+        self.slowest = sorted([*self.slowest, (outcome.seconds, target.name, seed)], reverse=True)[:10]
+        if outcome.is_crash:
+            self.crashed += 1
+            seen = sum(c["target"] == target.name and c["outcome"] == outcome.word for c in self.crashes)
+            if seen < 3 and len(self.crashes) < KEPT:
+                case = {"target": target.name, "seed": seed, "outcome": outcome.word}
+                self.crashes.append({**case, "message": outcome.message[:300]})
+
+    def table(self) -> str:
+        """A line for each kind of file."""
+        lines = [
+            f"{name:<24}{sum(words.values()):>8}  " + ", ".join(f"{word} {n}" for word, n in words.most_common())
+            for name, words in self.words.items()
+        ]
+        return "\n".join([*lines, *(f"CRASH {c}" for c in self.crashes)])
+
+    def report(self, given: argparse.Namespace, deaths: int) -> dict[str, Any]:
+        """The figures."""
+        return {
+            "command": " ".join(["python", *sys.argv]),
+            "date": time.strftime("%Y-%m-%d"),
+            "environment": environment(),
+            "minutes": given.minutes,
+            "seed": given.seed,
+            "executions": sum(sum(words.values()) for words in self.words.values()),
+            "crashes": self.crashed,
+            "deaths_and_hangs": deaths,
+            "unique_outcomes": len({(name, word) for name, words in self.words.items() for word in words}),
+            "by_target": {name: dict(words.most_common()) for name, words in self.words.items()},
+            "crash_cases": self.crashes,
+            "slowest_seconds": [{"seconds": round(s, 3), "target": n, "seed": i} for s, n, i in self.slowest],
+        }
+
+
+class Worker:
+    """The process that reads; a new one where it died."""
+
+    def __init__(self, folder: Path, memory: float, seconds: float) -> None:
+        self.folder, self.memory, self.seconds = folder, memory, seconds
+        self.deaths = 0
+        self.originals = {t.file: (folder / t.file).read_bytes() for t in targets()}
+        self._start()
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=work, args=(theirs, self.folder, self.memory), daemon=True)
+        self.process.start()
+        theirs.close()
+        # It imports and warms up first, however long that takes.
+        self.pipe.recv()
+
+    def run(self, target: Target, seed: int) -> Outcome:
+        """One case."""
+        start = time.monotonic()
+        self.pipe.send((target.name, seed))
+        try:
+            if self.pipe.poll(self.seconds):
+                outcome: Outcome = self.pipe.recv()
+                if outcome.seconds <= self.seconds:
+                    return outcome
+                return Outcome("slow", True, outcome.message, outcome.seconds)
+            word = "hang"
+        except EOFError:
+            self.process.join()
+            word = f"death by {_signal(self.process.exitcode)}"
+        self.deaths += 1
+        self.process.kill()
+        (self.folder / target.file).write_bytes(self.originals[target.file])
+        self._start()
+        return Outcome(word, True, "", time.monotonic() - start)
+
+
+def _signal(code: int | None) -> str:
+    return signal.Signals(-code).name if code is not None and code < 0 else f"exit {code}"
+
+
+def work(pipe: Connection, folder: Path, memory: float) -> None:
+    """The worker's loop: a name and a seed in, an outcome out."""
+    import cv2
+    import torch
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    cv2.utils.logging.setLogLevel(0)
+    known = {target.name: target for target in targets()}
+    for name in ("model.json", "picture-png", "mpii-h5", "mpii-mat", "metrics.json"):
+        known[name].call(folder / known[name].file)
+    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limit = held + int(memory * GIB)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    pipe.send("ready")
+    while True:
+        name, seed = pipe.recv()
+        pipe.send(try_case(known[name], folder, seed))
+
+
+def repeat(folder: Path, case: str) -> int:
+    """One case in this process, with its traceback."""
+    name, _, seed = case.rpartition(":")
+    target = next(t for t in targets() if t.name == name)
+    path = folder / target.file
+    whole = path.read_bytes()
+    content = damaged(whole, name, int(seed))
+    (folder / "case.bin").write_bytes(content)
+    print(f"{target.file}: {content[:1500]!r}")
+    path.write_bytes(content)
+    try:
+        print(f"read: {target.call(path)!r:.500}")
+    except Exception:
+        traceback.print_exc()
+    finally:
+        path.write_bytes(whole)
+    return 0
 
 
 if __name__ == "__main__":

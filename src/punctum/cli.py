@@ -11,6 +11,7 @@ from rich.console import Console
 from punctum.cli_options import AS_CALIBRATED, COMPILE, DECODE, FLIP_TEST, numbers, parser_of
 from punctum.cli_serve import serve
 from punctum.cli_words import underscored
+from punctum.one_line import one_line
 
 # A verb's function imports what it needs when it runs, so that `punctum --help` answers at once.
 Command = Callable[[list[str], Console], None]
@@ -52,9 +53,20 @@ def _run(command: Command, args: list[str]) -> int:
     except (ValueError, OSError, ImportError) as error:
         if os.environ.get("PUNCTUM_TRACEBACK"):
             raise
-        errors.print(f"punctum: {error}", markup=False, highlight=False)
+        errors.print(f"punctum: {_said(error)}", markup=False, highlight=False)
+        return 1
+    except MemoryError as error:
+        errors.print(f"punctum: out of memory: {_said(error) or 'nothing is left'}", markup=False, highlight=False)
         return 1
     return 0
+
+
+def _said(error: BaseException) -> str:
+    """The message, safe to print. That of several mistakes has a line for each, made safe one by one; others quote
+    file names, which may hold anything."""
+    from punctum.data.errors import DataError
+
+    return str(error) if isinstance(error, DataError) else one_line(str(error), longest=2000)
 
 
 def _overview() -> str:

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from punctum import backbones, heads, recipes
 from punctum.cli_words import ALIASES, aliased, config_first, square_size, underscored, value_of, values_of
 from punctum.settings import TrainSettings
+from punctum.yaml_file import read_yaml
 
 
 def parse_train(args: Sequence[str]) -> tuple[TrainSettings, bool]:
@@ -74,10 +74,7 @@ def _read_config(path: str) -> dict[str, Any]:
     """The settings in a file; nothing where there is no such file, which the parser says better."""
     if not Path(path).is_file():
         return {}
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {error}") from error
+    values = read_yaml(path)
     return values if isinstance(values, dict) else {}
 
 

@@ -1,6 +1,5 @@
 """What an evaluation saw, point by point: `evaluation.npz` beside metrics.json, for reports and comparisons."""
 
-import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from punctum.files import write_through
+from punctum.numpy_file import DAMAGED
 
 NAME = "evaluation.npz"
 OPTIONAL = ("covariance", "boxes", "level", "log_prob", "typical", "flags", "flag_names")
@@ -91,6 +91,6 @@ class Evaluation:
             # Opened here: NumPy leaves a broken file open.
             with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 found = {f.name: file[f.name] for f in fields(cls) if f.name in file or f.name not in OPTIONAL}
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        except (ValueError, OSError, *DAMAGED) as error:
             raise ValueError(f"{path} is not what `punctum evaluate` writes: {error}") from error
         return cls(**found)

@@ -24,8 +24,11 @@ def write_through(path: str | Path, write: Callable[[Path], object]) -> Path:
         ('hi', 1)
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}-", suffix=path.suffix, dir=path.parent)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}-", suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        raise _unwritten(path, error) from error
     os.close(handle)
     temporary = Path(name)
     try:
@@ -35,9 +38,18 @@ def write_through(path: str | Path, write: Callable[[Path], object]) -> Path:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
+    except OSError as error:
+        raise _unwritten(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def _unwritten(path: Path, error: OSError) -> OSError:
+    """What users are told: the file that they asked for, not the temporary one, which many errors do not name."""
+    blocked = isinstance(error, (FileExistsError, NotADirectoryError))
+    reason = "a file stands in the place of its folder" if blocked else error.strerror or error
+    return type(error)(f"{path} cannot be written: {reason}")
 
 
 def write_text(path: str | Path, text: str) -> Path:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -18,9 +20,11 @@ from punctum.backbones.weights import load_state, read_safetensors
 from punctum.files import write_text, write_through
 from punctum.fuse import fold_batch_norms
 from punctum.heads import Prediction, Target
+from punctum.json_file import read_json
 from punctum.schema import Schema
 
 FORMAT_VERSION = 1
+LARGEST_INPUT = 2**26
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 
 # Of ImageNet's training images, which every pretrained backbone expects.
@@ -60,13 +64,16 @@ class ModelConfig:
         object.__setattr__(self, "input_size", tuple(self.input_size))
         if not self.input_size or not all(isinstance(n, int) and n > 0 for n in self.input_size):
             raise ValueError(f"input_size must be positive integers (H, W), got {self.input_size}")
+        if math.prod(self.input_size) > LARGEST_INPUT:
+            raise ValueError(f"input_size {self.input_size} is more than {LARGEST_INPUT:,} pixels")
         for what, part in (("backbone", self.backbone), ("head", self.head)):
             if not isinstance(part, dict) or not isinstance(part.get("name"), str):
                 raise ValueError(f'{what} must be {{"name": ..., options}}, got {part!r}')
         k, places = len(self.schema.names), self.mean_coords
         # Of 1, 2 or 3 numbers: a network may look at a picture and find depths, one number per point.
         if places is not None and (len(places) != k or len({len(p) for p in places}) != 1):
-            raise ValueError(f"mean_coords must be {k} places of as many numbers each, got {places}")
+            found = f"{len(places)} of {sorted({len(p) for p in places})}"
+            raise ValueError(f"mean_coords must be {k} places of as many numbers each, got {found}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -236,7 +243,7 @@ class KeypointModel(nn.Module):
             "punctum": punctum.__version__,
             "config": self.config.to_dict(),
         }
-        write_through(Path(folder) / WEIGHTS, lambda path: save_file(state, path, metadata={"format": "pt"}))
+        write_through(Path(folder) / WEIGHTS, lambda path: _save_tensors(state, path))
         write_text(Path(folder) / DESCRIPTION, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
     @classmethod
@@ -249,11 +256,12 @@ class KeypointModel(nn.Module):
         """
         folder = Path(folder)
         config = _read_description(folder)
+        tensors = read_safetensors(folder / WEIGHTS)
         try:
             model = cls(config, pretrained=False)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError, RuntimeError) as error:
             raise ValueError(f"{folder / DESCRIPTION}: {error}") from error
-        load_state(model, read_safetensors(folder / WEIGHTS), folder / WEIGHTS)
+        load_state(model, tensors, folder / WEIGHTS)
         return model.to(device).eval()
 
     def _heads(self) -> list[heads.Head]:
@@ -266,6 +274,13 @@ def _per_channel(values: Sequence[float], channels: int) -> Tensor:
     return tensor if len(values) == channels else tensor.mean().repeat(channels)
 
 
+def _save_tensors(state: dict[str, Tensor], path: Path) -> None:
+    try:
+        save_file(state, path, metadata={"format": "pt"})
+    except SafetensorError as error:  # A full disk, say.
+        raise OSError(str(error)) from error
+
+
 def _read_description(folder: Path) -> ModelConfig:
     for name in (DESCRIPTION, WEIGHTS):
         if not (folder / name).is_file():
@@ -273,10 +288,7 @@ def _read_description(folder: Path) -> ModelConfig:
             hint = f"; there is one in {nested.parent}" if nested.is_file() else ""
             raise FileNotFoundError(f"no model in {folder}: {name} is missing{hint}")
     path = folder / DESCRIPTION
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+    content = read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
         raise ValueError(f"{path} does not describe a model: it has no 'config'")
     version = content.get("format_version")

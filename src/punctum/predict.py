@@ -11,13 +11,13 @@ from torch import Tensor
 
 from punctum.data import Annotations
 from punctum.data.crop import CropSettings, crop_image, crop_matrix, to_image_matrix
-from punctum.data.images import as_image
+from punctum.data.images import ImageError, as_image
 from punctum.data.volumes import as_volume, is_volume, read_picture, read_spacing
 from punctum.decision import Decision
 from punctum.flip_test import mirrored_mean
 from punctum.heads import Prediction
 from punctum.image_prediction import ImagePrediction, as_predictions
-from punctum.model import KeypointModel
+from punctum.model import DESCRIPTION, KeypointModel
 from punctum.points import Points
 from punctum.predict_network import Network
 from punctum.predict_reading import KEPT_BYTES, Crops, KeptCrops, Sample, read_ahead
@@ -76,7 +76,7 @@ class Predictor:
         self.pictures = max(1, batch_size // 2) if flip_test else batch_size
         self.flip_test = flip_test
         self.reading = reading or Reading()
-        self.crop = CropSettings(input_size=model.config.input_size, **model.config.preprocessing)
+        self.crop = CropSettings.of_model(model.config.input_size, model.config.preprocessing)
         if model.dims == 1:
             raise ValueError("this model finds layers in scans: use punctum.predict_layers.LayerPredictor")
         if model.dims != len(self.crop.input_size):
@@ -312,7 +312,10 @@ class Predictor:
         length = None if spacing is None else np.asarray(spacing, dtype=np.float64)
         region = None if box is None else np.asarray(box, dtype=np.float64)
         matrix = crop_matrix(region, size, self.crop, spacing=length)
-        crop = torch.from_numpy(crop_image(image, matrix, self.crop))
+        try:
+            crop = torch.from_numpy(crop_image(image, matrix, self.crop))
+        except ValueError as error:
+            raise ImageError(f"{picture if isinstance(picture, (str, Path)) else 'array'}: {error}") from None
         return crop, torch.from_numpy(to_image_matrix(matrix, self.crop.input_size)), size
 
     def pixels(self, picture: Picture, index: int) -> NDArray[Any]:
@@ -366,7 +369,13 @@ def load_model(run: str | Path) -> KeypointModel:
         FileNotFoundError: there is no model in the folder.
         ValueError: the model's files are broken.
     """
-    return KeypointModel.load(model_folder(run))
+    folder = model_folder(run)
+    model = KeypointModel.load(folder)
+    try:
+        CropSettings.of_model(model.config.input_size, model.config.preprocessing)
+    except ValueError as error:
+        raise ValueError(f"{folder / DESCRIPTION}: {error}") from None
+    return model
 
 
 def model_folder(run: str | Path) -> Path:

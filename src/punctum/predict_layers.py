@@ -81,7 +81,7 @@ class LayerPredictor:
         self.network = Network(model, device, fuse=fuse, compile=compile)
         self.model = model
         self.flip_test = flip_test
-        self.crop = CropSettings(input_size=model.config.input_size, **model.config.preprocessing)
+        self.crop = CropSettings.of_model(model.config.input_size, model.config.preprocessing)
 
     @property
     def schema(self) -> Schema:

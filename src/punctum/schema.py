@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from punctum.one_line import is_plain, one_line
+
 Pair = tuple[int, int]
 
 
@@ -84,6 +86,8 @@ def _name_problems(names: Sequence[str]) -> list[str]:
         return ["there are no keypoint names"]
     problems = [f"keypoint {i} has an empty name" for i, name in enumerate(names) if not name]
     repeated = sorted({name for name in names if name and names.count(name) > 1})
+    unsafe = [name for name in names if not is_plain(name)]
+    problems += [f"keypoint name {one_line(name)} has control characters: leave them out" for name in unsafe]
     return problems + [f"keypoint name {name!r} stands twice" for name in repeated]
 
 

@@ -1,6 +1,5 @@
 """`punctum score --metric oks`: the mean OKS of instances, and COCO's AP where the annotations are COCO's."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 
 from punctum.data import Annotations, Predictions
 from punctum.data.errors import DataError
+from punctum.json_file import read_json
 from punctum.metrics import average_precision, instance_areas, keypoint_similarity, mean_interval, sigmas_of
 from punctum.metrics.average_precision import keypoint_category
 from punctum.schema import Schema
@@ -118,10 +118,7 @@ def sigmas_given(given: str | Path | Sequence[float] | None, schema: Schema) -> 
 
 
 def _from_file(path: Path, schema: Schema) -> Any:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON: {error}") from None
+    content = read_json(path)
     if not isinstance(content, dict) or content.get("keypoints") != list(schema.names):
         raise ValueError(f"{path}: its keypoints are not those of the annotations: {', '.join(schema.names)}")
     lacking = [name for name, s in zip(schema.names, content.get("sigmas") or (), strict=False) if s is None]
@@ -151,9 +148,9 @@ def _json(path: Path) -> Any:
         if file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"["):
             return None
     try:
-        return json.loads(path.read_bytes().decode("utf-8-sig"))
+        return read_json(path)
     except ValueError as error:
-        raise DataError([f"{path.name}: not JSON: {error}"]) from None
+        raise DataError([str(error)]) from None
 
 
 def are_detections(rows: Sequence[Row], content: Row) -> bool:

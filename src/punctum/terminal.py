@@ -9,12 +9,13 @@ from rich.text import Text
 
 from punctum.data.errors import counted
 from punctum.metrics.difficulty import LEVELS
+from punctum.one_line import one_line
 
 
 def print_notes(notes: Sequence[str], console: Console) -> None:
     """What was counted rather than refused, a line each; names from files are shown as they are."""
     for note in notes:
-        console.print(Text.assemble(("  note ", "yellow"), note))
+        console.print(Text.assemble(("  note ", "yellow"), one_line(note)))
 
 
 def print_table(metrics: dict[str, Any], console: Console) -> None:

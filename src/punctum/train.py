@@ -1,6 +1,8 @@
 """From annotations to a run folder: the model, its accuracy on held-out images, and all that led there."""
 
 import math
+import pickle
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -223,13 +225,27 @@ def _fit(
 
 def _go_on_after(checkpoint: Path, loader: DataLoader) -> None:
     """Workers fetch ahead, before Lightning says which epoch it is: they would fetch the first one's pictures."""
-    finished = torch.load(checkpoint, map_location="cpu", weights_only=True)["epoch"]
+    finished = _read_checkpoint(checkpoint)["epoch"]
     if isinstance(loader.sampler, EpochSampler):
         loader.sampler.set_epoch(finished + 1)
 
 
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    """What Lightning wrote: tensors and plain values, nothing else is unpickled."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        if {"epoch", "state_dict"} <= content.keys():
+            return dict(content)
+        reason = "it has no epoch or no weights"
+    # PyTorch's own words are long, and recommend what must not be done with a file of others.
+    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError, TypeError, AttributeError, KeyError):
+        reason = "it is damaged, or holds more than tensors and plain values"
+    raise ValueError(f"{path} is no checkpoint that training can go on from: {reason}; delete it to start again")
+
+
 def _load_best(module: TrainingModule, run: Path) -> None:
-    best = torch.load(run / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True)
+    best = _read_checkpoint(run / "checkpoints" / "best.ckpt")
     module.load_state_dict(best["state_dict"])
 
 

@@ -15,6 +15,7 @@ from punctum.data.crop import CropSettings
 from punctum.files import write_text
 from punctum.registry import options_of
 from punctum.settings import TrainSettings
+from punctum.yaml_file import read_yaml
 
 # Where data of a kind met the default backbone, and nothing else was chosen.
 VOLUME_BACKBONE, LAYERS_BACKBONE = "resnet3d", "columns"
@@ -29,10 +30,10 @@ def save_config(settings: TrainSettings, run: Path) -> Path:
 def load_config(run: Path) -> TrainSettings:
     """The settings that a run was started with."""
     path = run / "config.yaml"
+    values = read_yaml(path)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
         return TrainSettings.from_dict(values)
-    except (yaml.YAMLError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise ValueError(f"{path} is not the configuration of a run: {error}") from error
 
 

@@ -12,8 +12,7 @@ from starlette.testclient import TestClient
 
 from punctum.serve.answer_models import Answer, ModelForm
 from punctum.serve.app import create_app
-from punctum.serve.limits import Limits
-from punctum.serve.picture_header import MEDIA_TYPES
+from punctum.serve.limits import MEDIA_TYPES, Limits
 from serve.engines import StubEngine
 from serve.uploads import claiming, encoded, spot
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from punctum.serve.picture_header import MEDIA_TYPES, kind_of, size_in_header
+from punctum.data.picture_header import kind_of, size_in_header
+from punctum.serve.limits import MEDIA_TYPES
 from serve.uploads import ENDINGS, encoded
 
 

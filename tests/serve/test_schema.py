@@ -11,8 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from punctum.serve.app import create_app
-from punctum.serve.limits import Limits
-from punctum.serve.picture_header import MEDIA_TYPES
+from punctum.serve.limits import MEDIA_TYPES, Limits
 from punctum.serve.run import address_of, listen
 from serve.engines import StubEngine
 from serve.uploads import encoded, spot

@@ -6,6 +6,10 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from punctum.registry import check_positive
+
+WIDEST = 8
+
 
 class Backbone(nn.Module, abc.ABC):
     """Images to features. One file a family; a new one is found by itself.
@@ -52,6 +56,17 @@ class Backbone(nn.Module, abc.ABC):
             feedback: one function per stage, from that stage's features to its head's logits (B, K, *S): a
                 network of several stages feeds them into the next one. The last is not called.
         """
+
+
+def check_width(width: float) -> None:
+    """Refuse a multiplier of all channels that is not positive, or beyond any network that fits into memory.
+
+    Raises:
+        ValueError: it is one of those.
+    """
+    check_positive("width", width)
+    if width > WIDEST:
+        raise ValueError(f"width must be at most {WIDEST}, got {width:g}")
 
 
 def scaled(channels: int, width: float) -> int:

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from punctum.backbones.base import Backbone
-from punctum.registry import check_choice, check_positive
+from punctum.backbones.base import Backbone, check_width
+from punctum.registry import check_choice
 
 OutputStride = Literal[1, 2, 4]
 
@@ -47,7 +47,7 @@ class Columns(Backbone):
     def __init__(self, *, width: float = 0.5, depth: int = 3, output_stride: OutputStride = 2) -> None:
         super().__init__()
         check_choice("output_stride", output_stride, get_args(OutputStride))
-        check_positive("width", width)
+        check_width(width)
         if not (isinstance(depth, int) and 2 <= depth <= 6):
             raise ValueError(f"depth must be a whole number from 2 to 6, got {depth!r}")
         planes = [max(1, round(32 * width * 2 ** min(level, 3))) for level in range(depth + 1)]

@@ -6,8 +6,7 @@ from typing import final
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from punctum.backbones.base import Backbone, scaled
-from punctum.registry import check_positive
+from punctum.backbones.base import Backbone, check_width, scaled
 
 MOST_STACKS = 8
 DEPTH = 4
@@ -120,7 +119,7 @@ class StackedHourglass(Backbone):
 
     def __init__(self, *, stacks: int = 2, width: float = 1.0, blocks: int = 1) -> None:
         super().__init__()
-        check_positive("width", width)
+        check_width(width)
         if stacks not in range(1, MOST_STACKS + 1):
             raise ValueError(f"stacks must be a whole number from 1 to {MOST_STACKS}, got {stacks!r}")
         if blocks not in range(1, MOST_STACKS + 1):

@@ -6,11 +6,11 @@ from typing import ClassVar, Literal, final, get_args
 
 from torch import Tensor, nn
 
-from punctum.backbones.base import Backbone, scaled
+from punctum.backbones.base import Backbone, check_width, scaled
 from punctum.backbones.deconv import DeconvNeck
 from punctum.backbones.lift import Lift
 from punctum.backbones.weights import load_weights
-from punctum.registry import check_choice, check_positive
+from punctum.registry import check_choice
 
 OutputStride = Literal[32, 16, 8, 4]
 Neck = Literal["none", "deconv"]
@@ -142,7 +142,7 @@ class ResNet(Backbone):
             output_stride = 8 if neck == "none" else 32
         check_choice("output_stride", output_stride, get_args(OutputStride))
         check_choice("neck", neck, get_args(Neck))
-        check_positive("width", width)
+        check_width(width)
         self.output_stride = output_stride
         self.channels = scaled(64, width)
         self.conv1 = nn.Conv2d(3, self.channels, kernel_size=7, stride=2, padding=3, bias=False)

@@ -6,8 +6,8 @@ from typing import Literal, final, get_args
 
 from torch import Tensor, nn
 
-from punctum.backbones.base import Backbone
-from punctum.registry import check_choice, check_positive
+from punctum.backbones.base import Backbone, check_width
+from punctum.registry import check_choice
 
 Depth = Literal[10, 18]
 OutputStride = Literal[8, 4, 2]
@@ -74,7 +74,7 @@ class ResNet3D(Backbone):
         super().__init__()
         check_choice("depth", depth, get_args(Depth))
         check_choice("output_stride", output_stride, get_args(OutputStride))
-        check_positive("width", width)
+        check_width(width)
         self.output_stride = output_stride
         self.channels = max(1, round(32 * width))
         self.stem = nn.Sequential(_conv(1, self.channels, 2, 1), _norm(self.channels), nn.ReLU(inplace=True))

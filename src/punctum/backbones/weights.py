@@ -86,13 +86,15 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
+    except (TypeError, KeyError, OverflowError, MemoryError, RuntimeError) as error:
+        raise ValueError(f"{path} holds tensors that cannot be read: {type(error).__name__}: {error}") from error
 
 
 def load_state(module: nn.Module, tensors: Mapping[str, Tensor], source: object) -> None:
     """Fill a module, or say in one error all that does not fit. `num_batches_tracked` may be absent.
 
     Raises:
-        ValueError: names are missing or unexpected, or shapes differ.
+        ValueError: names are missing or unexpected, shapes differ, or a value is not finite.
     """
     expected = module.state_dict()
     common = expected.keys() & tensors.keys()
@@ -105,6 +107,7 @@ def load_state(module: nn.Module, tensors: Mapping[str, Tensor], source: object)
             if name in common and tensors[name].shape != expected[name].shape
         ],
     }
+    problems["of values that are not finite"] = [n for n in common if not bool(tensors[n].isfinite().all())]
     found = [f"{len(names)} {what} ({_shorten(names)})" for what, names in problems.items() if names]
     if found:
         raise ValueError(f"the weights in {source} do not fit: {'; '.join(found)}")

@@ -21,6 +21,7 @@ from punctum.calibration.spread import Spread
 from punctum.diagnostics.peaks import FLAT, effective_cells, find_peaks
 from punctum.files import write_text
 from punctum.heads import Prediction
+from punctum.json_file import parse_json
 
 FILE = "calibration.json"
 FORMAT_VERSION = 1
@@ -193,8 +194,8 @@ class Calibration:
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing: `punctum calibrate` writes it")
         try:
-            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, RecursionError) as error:
+            return cls.from_dict(parse_json(path.read_bytes()))
+        except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 
 

@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,9 +145,18 @@ def _locate(kept: Sequence[Instance], folders: Sequence[Path], source: Path, mis
 def _folder_of(names: Iterable[str], folders: Sequence[Path]) -> Path | None:
     """The first folder that holds an image; the very first folder where no name may be looked for at all."""
     safe = [n for n in names if not _leaves(n)][:100]
-    if not safe:
-        return folders[0]
-    return next((f for f in folders if any((f / _posix(n)).is_file() for n in safe)), None)
+    found = next((f for f in folders if any(_holds(f, n) for n in safe)), None)
+    relative = any(not os.path.isabs(n) for n in safe)
+    return found if found is not None or relative else folders[0]
+
+
+def _holds(folder: Path, name: str) -> bool:
+    path = folder / _posix(name)
+    return os.path.isfile(path) and (not os.path.isabs(name) or _is_within(os.path.realpath(folder), path))
+
+
+def _is_within(root: str, path: Path) -> bool:
+    return os.path.commonpath([root, os.path.realpath(path)]) == root
 
 
 def image_path(folder: Path, name: str, root: str | None = None) -> Path:
@@ -155,19 +164,21 @@ def image_path(folder: Path, name: str, root: str | None = None) -> Path:
 
     Args:
         folder: where the images are.
-        name: relative to it; a backslash counts as a slash.
+        name: relative to it, or absolute and in it; a backslash counts as a slash.
         root: `os.path.realpath(folder)`, where it is known already.
     Raises:
-        ValueError: the name is absolute or leads out of the folder (`..`, a link); there is no such file.
+        ValueError: the name leads out of the folder (`..`, a link, an absolute path elsewhere); there is no such
+            file.
     """
-    if _leaves(name):
-        raise ValueError(f"image name {name!r} leads out of the image folder; write it relative to that folder")
     path = folder / _posix(name)
-    root = root or os.path.realpath(folder)
-    real = os.path.realpath(path)
-    if os.path.commonpath([root, real]) != root:
+    if _leaves(name) or (os.path.isabs(name) and not _is_within(root or os.path.realpath(folder), path)):
+        raise ValueError(
+            f"image name {name!r} leads out of the image folder {folder}; --images FOLDER names the folder that may "
+            "be read"
+        )
+    if not _is_within(root or os.path.realpath(folder), path):
         raise ValueError(f"image {name!r} is a link that leads out of {folder}; put the file itself there")
-    if not os.path.isfile(real):
+    if not os.path.isfile(path):
         raise ValueError(f"there is no image {path}")
     return path
 
@@ -177,7 +188,10 @@ def _posix(name: str) -> str:
 
 
 def _leaves(name: str) -> bool:
+    """Whether a name can be in no folder; an absolute one may be, which its folder tells."""
+    if os.path.isabs(name) and "\0" not in name:
+        return False
     windows = PureWindowsPath(name)
-    if "\0" in name or windows.drive or windows.root or PurePosixPath(name).is_absolute():
+    if "\0" in name or windows.drive or windows.root:
         return True
     return os.path.normpath(_posix(name)).split(os.sep)[0] == os.pardir

@@ -12,6 +12,7 @@ from punctum.data.annotations import Annotations
 from punctum.data.assemble import NO_BOX, Instance, assemble
 from punctum.data.errors import DataError, counted
 from punctum.data.json_text import kind, read_json
+from punctum.json_file import number
 from punctum.schema import Schema
 
 
@@ -242,7 +243,7 @@ def _points(values: Any, names: Sequence[str]) -> tuple[NDArray[np.float64], NDA
     if not isinstance(values, list) or len(values) != 3 * count:
         got = f"{len(values)} numbers" if isinstance(values, list) else kind(values)
         return *nothing, [f"keypoints: expected {3 * count} numbers, x, y and v of {count} points, got {got}"]
-    table = np.array([_number(v) for v in values]).reshape(count, 3)
+    table = np.array([number(v) for v in values]).reshape(count, 3)
     visibility = table[:, 2]
     problems = [
         f"keypoint {names[k]}: visibility {values[3 * k + 2]!r} is not 0, 1 or 2"
@@ -265,7 +266,7 @@ def _box(values: Any) -> tuple[NDArray[np.float64], list[str]]:
         return NO_BOX, []
     if not isinstance(values, list) or len(values) != 4:
         return NO_BOX, [f"bbox should be [x, y, width, height], got {values!r}"]
-    box = np.array([_number(v) for v in values])
+    box = np.array([number(v) for v in values])
     if not np.isfinite(box).all() or (box[2:] < 0).any():
         return NO_BOX, [f"bbox should be four finite numbers, width and height not negative, got {values!r}"]
     return (box if (box[2:] > 0).all() else NO_BOX), []
@@ -275,23 +276,14 @@ def _area(value: Any) -> tuple[float, list[str]]:
     """An area, NaN where there is none or it is zero, and what is wrong with it."""
     if value is None:
         return np.nan, []
-    area = _number(value)
+    area = number(value)
     if not np.isfinite(area) or area < 0:
         return np.nan, [f"area should be a finite number of square pixels, not negative, got {value!r}"]
     return area or np.nan, []
 
 
-def _number(value: Any) -> float:
-    """A JSON number as a float; NaN for anything else."""
-    if type(value) is float:
-        return value
-    if type(value) is int:
-        return float(value) if abs(value) < 1e300 else np.nan
-    return np.nan
-
-
 def _are_positive(values: Any) -> bool:
-    return isinstance(values, list) and all(0 < _number(v) < np.inf for v in values)
+    return isinstance(values, list) and all(0 < number(v) < np.inf for v in values)
 
 
 def _hashable(value: Any) -> Any:

@@ -2,10 +2,10 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -47,6 +47,18 @@ class CropSettings:
             raise ValueError(f"padding must be a positive number, got {self.padding}")
         if self.intensity not in ("range", "percentile"):
             raise ValueError(f"intensity must be 'range' or 'percentile', got {self.intensity!r}")
+
+    @classmethod
+    def of_model(cls, input_size: tuple[int, ...], preprocessing: Mapping[str, Any]) -> "CropSettings":
+        """Those that a model was saved with.
+
+        Raises:
+            ValueError: they are malformed.
+        """
+        try:
+            return cls(input_size=input_size, **preprocessing)
+        except TypeError as error:
+            raise ValueError(f"preprocessing is malformed: {error}") from None
 
 
 def crop_matrix(

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from punctum.one_line import one_line
+
 SHOWN = 20
 
 
@@ -19,10 +21,12 @@ class DataError(ValueError):
 
     def __init__(self, mistakes: Sequence[str]) -> None:
         self.mistakes = tuple(mistakes)
-        lines = [f"{counted(len(self.mistakes), 'mistake')} in the data:", *self.mistakes[:SHOWN]]
+        # They quote file names and values, which may hold anything.
+        shown = [one_line(mistake) for mistake in self.mistakes[:SHOWN]]
+        lines = [f"{counted(len(self.mistakes), 'mistake')} in the data:", *shown]
         if len(self.mistakes) > SHOWN:
             lines.append(f"and {len(self.mistakes) - SHOWN} more")
-        super().__init__("\n  ".join(lines) if len(self.mistakes) != 1 else self.mistakes[0])
+        super().__init__("\n  ".join(lines) if len(self.mistakes) != 1 else shown[0])
 
     def __reduce__(self) -> tuple[type["DataError"], tuple[tuple[str, ...]]]:
         return type(self), (self.mistakes,)

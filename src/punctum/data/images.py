@@ -1,5 +1,6 @@
 """Image files in, RGB arrays out: any bit depth, upright, or an error that names the file."""
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from punctum.data.jpeg import is_cut
+from punctum.data.limits import VARIABLE, max_pixels
+from punctum.data.picture_header import size_in_header
 
 Intensity = Literal["range", "percentile"]
 Image = NDArray[Any]
@@ -70,9 +73,20 @@ def decode_image(data: bytes, path: str | Path, reduction: int = 1) -> Image:
         ImageError: as `read_image`.
     """
     path = Path(path)
+    _check_size(data, path)
     if is_cut(data):
         raise ImageError(f"{path}: the file is truncated: the JPEG has no end")
     return _as_rgb(_decode(data, path, _REDUCED.get(reduction, _FLAGS)), path)
+
+
+def _check_size(data: bytes, path: Path) -> None:
+    """Refuse more pixels than are allowed before any is decoded: as the header says, where it is understood."""
+    size = size_in_header(data)
+    if size is not None and math.prod(size) > max_pixels():
+        raise ImageError(
+            f"{path}: {size[1]:,} x {size[0]:,} px are more than the {max_pixels():,} pixels that are allowed; "
+            f"{VARIABLE} allows more"
+        )
 
 
 def image_size(path: str | Path) -> tuple[int, int]:

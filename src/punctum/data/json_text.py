@@ -1,10 +1,10 @@
 """A JSON file's content, or what is wrong with the file as it is told to users."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from punctum.data.errors import DataError
+from punctum.json_file import parse_json
 
 
 def read_json(source: Path) -> Any:
@@ -14,11 +14,11 @@ def read_json(source: Path) -> Any:
         DataError: the file cannot be read, or is not JSON.
     """
     try:
-        return json.loads(source.read_bytes().decode("utf-8-sig"))
+        return parse_json(source.read_bytes())
     except OSError as error:
         raise DataError([f"{source}: cannot be read: {error.strerror or error}"]) from None
-    except (ValueError, RecursionError) as error:
-        raise DataError([f"{source.name}: not JSON: {error}"]) from None
+    except ValueError as error:
+        raise DataError([f"{source.name}: {error}"]) from None
 
 
 def kind(value: Any) -> str:

@@ -4,6 +4,7 @@ Places are voxels as (x, y, z), (0, 0, 0) the centre of the first voxel: array[z
 """
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from punctum.data.errors import DataError, counted
 from punctum.data.images import ImageError
 from punctum.data.json_text import read_json
 from punctum.data.volumes import VOLUME_ENDINGS, as_spacing, read_spacing
+from punctum.json_file import number
 from punctum.schema import Schema
 
 _COLUMNS = ("volume", "keypoint", "x", "y", "z")
@@ -181,7 +183,8 @@ def _json_schema(source: Path, content: Mapping[str, Any], mistakes: list[str]) 
     pairs: dict[str, tuple[tuple[int, int], ...]] = {}
     for key in ("flip_pairs", "skeleton"):
         rows = content.get(key, [])
-        good = [r for r in rows if isinstance(r, list) and len(r) == 2 and all(n in names for n in r)]
+        listed = rows if isinstance(rows, list) else []
+        good = [r for r in listed if isinstance(r, list) and len(r) == 2 and all(n in names for n in r)]
         if not isinstance(rows, list) or len(good) != len(rows):
             mistakes.append(f"{source.name}: {key} should be pairs of keypoint names, got {rows!r}")
         pairs[key] = tuple((names.index(a), names.index(b)) for a, b in good)
@@ -223,11 +226,7 @@ def _json_scan(source: Path, i: int, row: Any, schema: Schema | None, mistakes: 
 
 
 def _are_numbers(values: Any, count: int) -> bool:
-    return (
-        isinstance(values, list)
-        and len(values) == count
-        and all(type(v) in (int, float) and abs(v) < float("inf") for v in values)
-    )
+    return isinstance(values, list) and len(values) == count and all(math.isfinite(number(v)) for v in values)
 
 
 def _spacing_of(where: str, values: Any, mistakes: list[str]) -> NDArray[np.float64] | None:
@@ -263,8 +262,8 @@ def _csv_scans(source: Path, mistakes: list[str]) -> list[_Scan]:
             [f"{source.name}: the first line names the columns volume, keypoint, x, y, z: {'; '.join(problems)}"]
         )
     scans: dict[str, _Scan] = {}
-    for number, cells in enumerate(lines[1:], start=2):
-        where = f"{source.name}, line {number}"
+    for line, cells in enumerate(lines[1:], start=2):
+        where = f"{source.name}, line {line}"
         if len(cells) == len(header):
             _csv_row(where, dict(zip(header, cells, strict=True)), scans, mistakes)
         elif any(cells):

@@ -1,5 +1,6 @@
 """Layers in scans: a JSON that says, for each picture and layer, in which row it lies in every column."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from punctum.data.annotations import Annotations
 from punctum.data.assemble import image_path
 from punctum.data.errors import DataError, counted
 from punctum.data.json_text import read_json
+from punctum.json_file import number
 from punctum.schema import Schema
 
 
@@ -137,7 +139,7 @@ def _rows(scan: Any, where: str, layers: Sequence[str], mistakes: list[str]) -> 
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+    return math.isfinite(number(value))
 
 
 def _image(scan: Any, where: str, folders: Sequence[Path], mistakes: list[str], labels_only: bool) -> Path | None:

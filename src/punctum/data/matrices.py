@@ -1,6 +1,8 @@
 """Arrays out of HDF5 and MATLAB files, by the packages that read them: `pip install 'punctum[mpii]'`."""
 
-import zlib
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from punctum.data.errors import DataError
+from punctum.data.limits import max_pixels
+
+# In a process of its own: a damaged file can end the one that reads it, without a word.
+_LOAD = """
+import pickle, sys, warnings
+from scipy.io import loadmat
+warnings.simplefilter("ignore")
+content = loadmat(sys.argv[1], struct_as_record=False, squeeze_me=True)
+sys.stdout.buffer.write(pickle.dumps(content))
+"""
 
 
 def is_hdf5(start: bytes) -> bool:
@@ -34,9 +46,18 @@ def read_hdf5(source: Path) -> dict[str, NDArray[Any]]:
     try:
         with h5py.File(source, "r") as file:
             held = {name: file[name] for name in file if is_held(file, name)}
-            return {name: np.asarray(item) for name, item in held.items() if isinstance(item, h5py.Dataset)}
-    except OSError as error:
+            return {name: _array(item, name) for name, item in held.items() if isinstance(item, h5py.Dataset)}
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
         raise DataError([f"{source.name}: the HDF5 file cannot be read: {error}"]) from None
+
+
+def _array(item: Any, name: str) -> NDArray[Any]:
+    """A dataset whose numbers stand in the file itself, and fit into memory."""
+    if item.external or item.is_virtual:
+        raise ValueError(f"the numbers of {name!r} stand in other files, which are not read")
+    if item.size is not None and item.nbytes > 8 * max_pixels():
+        raise ValueError(f"{name!r} unpacks to {item.nbytes:,} bytes, more than the {8 * max_pixels():,} allowed")
+    return np.asarray(item)
 
 
 def is_held(group: Any, name: str) -> bool:
@@ -74,11 +95,14 @@ def read_matlab(source: Path) -> dict[str, Any]:
         DataError: the file cannot be read.
     """
     try:
-        from scipy.io import loadmat
-        from scipy.io.matlab import MatReadError
+        import scipy.io  # noqa: F401
     except ImportError:
         raise ImportError(f"{source.name} is a MATLAB file, which SciPy reads: pip install 'punctum[mpii]'") from None
-    try:
-        return loadmat(source, struct_as_record=False, squeeze_me=True)
-    except (MatReadError, OSError, ValueError, TypeError, zlib.error) as error:
-        raise DataError([f"{source.name}: the MATLAB file cannot be read: {error}"]) from None
+    done = subprocess.run([sys.executable, "-c", _LOAD, str(source)], capture_output=True, check=False)
+    if done.returncode == 0:
+        # It comes from our own process a moment ago, not from a file.
+        content: dict[str, Any] = pickle.loads(done.stdout)
+        return content
+    lines = done.stderr.decode(errors="replace").strip().splitlines()
+    reason = lines[-1] if done.returncode > 0 and lines else "it is damaged, and brings down SciPy, which reads it"
+    raise DataError([f"{source.name}: the MATLAB file cannot be read: {reason}"]) from None

@@ -161,7 +161,7 @@ def _values(
         text = row.get(name)
         try:
             value = np.nan if text is None or text == "" else float(text)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             value = np.inf
         if np.isinf(value):
             mistakes.append(f"{where}: {name} is {text!r}, not a finite number")

@@ -11,6 +11,7 @@ from typing import Any
 from punctum.data.annotations import Annotations
 from punctum.data.errors import DataError
 from punctum.files import write_text
+from punctum.json_file import parse_json
 
 KEY = b'"part_of"'
 
@@ -49,11 +50,15 @@ def part_content(path: Path) -> dict[str, Any]:
         DataError: the file lacks something.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        whole = {"part_of": str(content["part_of"]), "images": content["images"], "names": set(content["names"])}
+        content = parse_json(path.read_bytes())
+        source, images, names = content["part_of"], content["images"], content["names"]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError([f"{path}: this is no part of annotations: {type(error).__name__}: {error}"]) from None
-    return whole
+    listed = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    paths = isinstance(source, str) and isinstance(images, str | None) and "\0" not in f"{source}{images}"
+    if not listed or not paths:
+        raise DataError([f"{path}: a part of annotations has the paths part_of and images, and a list of names"])
+    return {"part_of": source, "images": images, "names": set(names)}
 
 
 def take(whole: Annotations, names: set[str], path: Path) -> Annotations:

@@ -1,6 +1,5 @@
 """Anyone's predictions, put beside the annotations that they are to be measured by."""
 
-import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from punctum.data.matching import Places, Predictions, nothing_predicted, unmatc
 from punctum.data.matrices import is_hdf5, is_matlab, read_hdf5, read_matlab
 from punctum.data.mpii import FIRST_PIXEL
 from punctum.data.own_predictions import Point, own_points
+from punctum.json_file import parse_json
 
 
 def read_predictions(path: str | Path, annotations: Annotations) -> Predictions:
@@ -44,8 +44,8 @@ def read_predictions(path: str | Path, annotations: Annotations) -> Predictions:
         return _rows(source, read_matlab(source), annotations)
     try:
         text = content.decode("utf-8-sig")
-        found = json.loads(text) if text.lstrip()[:1] in ("[", "{") else None
-    except (ValueError, RecursionError) as error:
+        found = parse_json(content) if text.lstrip()[:1] in ("[", "{") else None
+    except ValueError as error:
         raise DataError([f"{source.name}: neither JSON nor csv: {error}"]) from None
     if isinstance(found, list) and found and all(isinstance(row, dict) and "image_id" in row for row in found):
         return _coco_results(source, found, annotations)
@@ -124,7 +124,7 @@ def _coco_results(source: Path, found: list[dict[str, Any]], annotations: Annota
 def _coco_images(source: Path, annotated: Path) -> dict[str, str]:
     """Image name by its id, as a text, from the COCO file that was read as annotations."""
     try:
-        content = json.loads(annotated.read_bytes().decode("utf-8-sig"))
+        content = parse_json(annotated.read_bytes())
         return {str(image["id"]): image["file_name"] for image in content["images"]}
     except (ValueError, TypeError, KeyError):
         raise DataError(

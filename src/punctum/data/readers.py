@@ -53,7 +53,12 @@ def read(path: str | Path, images: str | Path | None = None, *, labels_only: boo
     reader = _reader(source)
     if reader is None:
         raise DataError([f"{source}: this is no annotation file that can be read; formats: {FORMATS}"])
-    return reader(source, None if images is None else Path(images), labels_only=labels_only)
+    try:
+        return reader(source, None if images is None else Path(images), labels_only=labels_only)
+    except DataError:
+        raise
+    except ValueError as error:  # Of a schema, say, which knows no files.
+        raise DataError([f"{source.name}: {error}"]) from None
 
 
 def _reader(source: Path) -> Reader | None:
@@ -113,7 +118,16 @@ def _first_line(source: Path, start: bytes) -> str:
 
 def _read_part(path: Path, images: Path | None, *, labels_only: bool) -> Annotations:
     content = part_content(path)
-    whole = read(content["part_of"], images or content["images"], labels_only=labels_only)
+    if Path(content["part_of"]).resolve() == path.resolve():
+        raise DataError([f"{path}: it is a part of itself"])
+    try:
+        whole = read(content["part_of"], images or content["images"], labels_only=labels_only)
+    except DataError as error:
+        raise DataError([f"{path.name}: of what it is a part: {mistake}" for mistake in error.mistakes]) from None
+    except OSError as error:
+        raise DataError([f"{path.name}: of what it is a part: {error}"]) from None
+    except RecursionError:
+        raise DataError([f"{path}: it is a part of itself"]) from None
     return take(whole, content["names"], path)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from punctum.data.crop import CropSettings, ImageSize, Matrix, crop_image, warp
-from punctum.data.images import Image, Intensity, decode_image, intensity_range, read_bytes
+from punctum.data.images import Image, ImageError, Intensity, decode_image, intensity_range, read_bytes
 from punctum.data.jpeg import read_header
 from punctum.data.volumes import is_volume, read_picture
 from punctum.ops.coords import cells_matrix
@@ -47,6 +47,13 @@ class View:
         return warp(self.pixels, matrix @ self.to_image, size, as_stored=True)
 
 
+def _view_of(path: Path, image: Image, intensity: Intensity) -> View:
+    try:
+        return whole_view(image, intensity)
+    except ValueError as error:
+        raise ImageError(f"{path}: {error}") from None
+
+
 def whole_view(image: Image, intensity: Intensity) -> View:
     """The image itself.
 
@@ -67,17 +74,16 @@ def read_view(path: Path, zoom_of_size: Callable[[ImageSize], float], intensity:
         zoom_of_size: how long a pixel becomes in the crop, given the image's (H, W).
         intensity: which pixel values become 0 and 1.
     Raises:
-        ImageError: as `read_picture`.
-        ValueError: as `intensity_range`.
+        ImageError: as `read_picture`, or its values have no range; see `intensity_range`.
     """
     if intensity != "range" or is_volume(path):
-        return whole_view(read_picture(path), intensity)
+        return _view_of(path, read_picture(path), intensity)
     data = read_bytes(path)
     header = read_header(data)
     reduction = reduction_for(zoom_of_size(header.size)) if header and header.reducible else 1
     image = decode_image(data, path, reduction)
     if header is None or reduction == 1:
-        return whole_view(image, intensity)
+        return _view_of(path, image, intensity)
     _darken_beyond(image, header.size, reduction)
     return View(image, cells_matrix(reduction).numpy(), header.size, intensity_range(image, intensity))
 

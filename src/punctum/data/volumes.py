@@ -4,8 +4,7 @@ The two orders, once and for all: an array is (D, H, W), its axes z, y, x; coord
 (x, y, z). What nibabel loads is (x, y, z) and must be transposed before it is saved.
 """
 
-import zipfile
-import zlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from punctum.data.images import Image, ImageError, read_image
+from punctum.data.limits import VARIABLE, max_pixels
+from punctum.json_file import number
+from punctum.numpy_file import DAMAGED
 
 VOLUME_ENDINGS = (".npy", ".npz")
 _DEPTHS = (np.uint8, np.uint16, np.int16, np.float32, np.float64)
@@ -100,7 +102,7 @@ def as_spacing(values: Any) -> NDArray[np.float64]:
         array([0.5, 0.5, 3. ])
     """
     sound = isinstance(values, Sequence) and len(values) == 3
-    if not sound or not all(type(v) in (int, float) and 0 < v < float("inf") for v in values):
+    if not sound or not all(0 < number(v) < math.inf for v in values):
         raise ValueError(f"spacing should be three positive numbers, millimetres along x, y and z, got {values!r}")
     return np.array(values, dtype=np.float64)
 
@@ -110,8 +112,11 @@ def _entry(path: Path, name: str, *, optional: bool = False) -> Any:
     try:
         with path.open("rb") as file:
             content = np.load(file, allow_pickle=False)
-            if isinstance(content, np.ndarray) or name in content.files:
-                return content if isinstance(content, np.ndarray) else content[name]
+            if isinstance(content, np.ndarray):
+                return content
+            if name in content.files:
+                _check_size(path, content.zip.getinfo(f"{name}.npy").file_size)
+                return content[name]
             if optional:
                 return None
             there_are = ", ".join(content.files) or "nothing"
@@ -121,12 +126,20 @@ def _entry(path: Path, name: str, *, optional: bool = False) -> Any:
     except ImageError:
         raise
     except EOFError:
-        raise ImageError(f"{path}: the file is empty") from None
-    except (zipfile.BadZipFile, zlib.error) as error:
-        raise ImageError(f"{path}: a damaged .npz file: {error}") from None
+        raise ImageError(f"{path}: the file is empty or cut short") from None
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except DAMAGED as error:
+        raise ImageError(f"{path}: a damaged NumPy file: {error or type(error).__name__}") from None
     except ValueError as error:
         pickled = "pickle" in str(error).lower()
         reason = "no NumPy file, or one of Python objects, which are not read" if pickled else error
         raise ImageError(f"{path}: {reason}") from None
+
+
+def _check_size(path: Path, size: int) -> None:
+    """Refuse an entry that unpacks to more than any voxels need."""
+    if size > 8 * max_pixels():
+        raise ImageError(
+            f"{path}: it unpacks to {size:,} bytes, and {8 * max_pixels():,} are allowed: {VARIABLE} allows more"
+        )

@@ -66,7 +66,7 @@ class Description:
     @property
     def crop(self) -> CropSettings:
         """How a picture becomes an input."""
-        return CropSettings(input_size=self.input_size, **self.preprocessing)
+        return CropSettings.of_model(self.input_size, self.preprocessing)
 
     def to_json(self) -> str:
         """As it stands in the file."""

@@ -1,6 +1,5 @@
 """OKS-AP: COCO's average precision and recall for keypoints, computed by faster-coco-eval."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from punctum.json_file import read_json
 from punctum.metrics.oks import BOX_SHARE, COCO_NAMES, COCO_SIGMAS
 
 NAMES = ("AP", "AP50", "AP75", "AP_M", "AP_L", "AR", "AR50", "AR75", "AR_M", "AR_L")
@@ -91,10 +91,7 @@ def _load(source: Any, kind: type, meaning: str) -> Any:
     where = "it"
     if isinstance(source, str | Path):
         where = str(source)
-        try:
-            source = json.loads(Path(source).read_bytes().decode("utf-8-sig"))
-        except ValueError as error:
-            raise ValueError(f"{source}: not JSON: {error}") from None
+        source = read_json(source)
     fits = (
         isinstance(source, Sequence) and not isinstance(source, str) if kind is list else isinstance(source, Mapping)
     )

@@ -8,6 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure as Drawing
 
 from punctum.data.errors import counted
+from punctum.json_file import parse_json
 from punctum.report.blocks import Block, Cell, Code, Column, Fact, Facts, Figure, Page, Section, Table, Text
 from punctum.report.charts import bands, error_cdf, fixed_ticks, forest, scatter
 
@@ -25,7 +26,7 @@ def comparison_page(folder: str | Path) -> Page:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: `punctum compare` writes it")
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
+        result = parse_json(path.read_bytes())
         return _page(result)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not what `punctum compare` writes: {type(error).__name__}: {error}") from error

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure as Drawing
 
 from punctum.files import write_through
+from punctum.json_file import parse_json
 from punctum.report.blocks import (
     Block,
     Code,
@@ -59,10 +60,10 @@ def diagnosis_page(folder: str | Path) -> Page:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: `punctum diagnose` writes it")
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
+        result = parse_json(path.read_bytes())
         sections = [*_sections(result, folder)]
         lead = f"{result['run']} on {result['data']}: {result['n']} points of {result['n_instances']} instances."
-    except (KeyError, TypeError, ValueError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not what `punctum diagnose` writes: {type(error).__name__} {error}") from error
     return Page(title=f"Diagnosis: {result['head']['name']}", lead=lead, sections=sections)
 

@@ -13,6 +13,9 @@ KINDS = {
     "metrics.json": ("punctum.report.run", "run_page", "punctum evaluate"),
 }
 
+# What it comes to when an entry is of another kind than the page expects.
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, ZeroDivisionError)
+
 
 def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
     """Write the page of what a folder holds: a comparison, a diagnosis, or an evaluation.
@@ -30,9 +33,15 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder: give the one that `punctum evaluate` or `train` wrote to")
-    for name, (module, function, _) in KINDS.items():
+    for name, (module, function, verb) in KINDS.items():
         if (folder / name).is_file():
-            page = getattr(import_module(module), function)(folder)
-            return write_page(folder / NAME if out is None else out, page)
+            try:
+                page = getattr(import_module(module), function)(folder)
+                return write_page(folder / NAME if out is None else out, page)
+            except _MALFORMED as error:
+                if str(folder) in str(error):
+                    raise
+                reason = f"{type(error).__name__}: {error}"
+                raise ValueError(f"{folder / name} is not what `{verb}` writes: {reason}") from error
     ways = ", ".join(f"{name} (`{verb}` writes it)" for name, (_, _, verb) in KINDS.items())
     raise FileNotFoundError(f"{folder} holds nothing to report on; it would need one of {ways}")

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from punctum.data.errors import counted
 from punctum.data.json_text import read_json
 from punctum.environment import environment
@@ -21,6 +19,7 @@ from punctum.report.examples import ELLIPSES, galleries, shown_things
 from punctum.report.run_charts import accuracy_charts, training_charts, trust_blocks
 from punctum.report.run_tables import difficulty_table, facts, keypoint_table, verdict, worst_table
 from punctum.schema import Schema
+from punctum.yaml_file import parse_yaml
 
 METRICS = "metrics.json"
 # Without these there is nothing to show.
@@ -92,8 +91,8 @@ def _text(path: Path) -> str:
 def _config(text: str) -> dict[str, Any]:
     """Settings for the title; a file that is no YAML is shown as it is."""
     try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError:
+        values = parse_yaml(text)
+    except ValueError:
         return {}
     return values if isinstance(values, dict) else {}
 

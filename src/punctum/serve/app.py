@@ -16,8 +16,7 @@ from punctum import __version__
 from punctum.serve.answer_models import Answer, ErrorForm, Health, ModelForm
 from punctum.serve.engine import Engine
 from punctum.serve.guard import Guard
-from punctum.serve.limits import Limits, RequestError
-from punctum.serve.picture_header import MEDIA_TYPES
+from punctum.serve.limits import MEDIA_TYPES, Limits, RequestError
 from punctum.serve.request_body import MULTIPART
 from punctum.serve.request_query import PARAMETERS, read_query
 from punctum.serve.service import Service

@@ -1,8 +1,8 @@
 """Bytes that somebody sent to a picture: what they would become is judged before they are decoded."""
 
 from punctum.data.images import Image, ImageError, decode_image
-from punctum.serve.limits import Limits, RequestError
-from punctum.serve.picture_header import MEDIA_TYPES, kind_of, size_in_header
+from punctum.data.picture_header import kind_of, size_in_header
+from punctum.serve.limits import MEDIA_TYPES, Limits, RequestError
 
 # How long a name in a message may be.
 _NAME = 80
@@ -23,7 +23,7 @@ def decode_upload(data: bytes, name: str, limits: Limits) -> Image:
     name = name[:_NAME]
     if not data:
         raise RequestError(422, f"{name}: the picture is empty")
-    if kind_of(data) is None:
+    if kind_of(data) not in MEDIA_TYPES:
         raise RequestError(415, f"{name}: not a picture of a kind that is served: {', '.join(MEDIA_TYPES)}")
     size = size_in_header(data)
     if size is None or 0 in size:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, fields
 
 MIB = 2**20
+# Of the pictures that are taken.
+MEDIA_TYPES = ("image/jpeg", "image/png", "image/tiff", "image/bmp", "image/webp")
 
 
 class RequestError(Exception):

@@ -8,8 +8,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from punctum.serve.admission import Seat
-from punctum.serve.limits import MIB, Limits, RequestError
-from punctum.serve.picture_header import MEDIA_TYPES
+from punctum.serve.limits import MEDIA_TYPES, MIB, Limits, RequestError
 from punctum.serve.request_boxes import Box, parse_boxes, parse_query
 
 MULTIPART = "multipart/form-data"
