@@ -5,20 +5,14 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
+from punctum.cli_options import AS_CALIBRATED, COMPILE, DECODE, FLIP_TEST, numbers, parser_of
 from punctum.cli_words import underscored
 
 # A verb's function imports what it needs when it runs, so that `punctum --help` answers at once.
 Command = Callable[[list[str], Console], None]
-
-FLIP_TEST = "average each prediction with that of the mirrored picture"
-COMPILE = "compile the network first: a minute or more, paid back after thousands of pictures"
-DECODE = "which place to say: head, mean, mode, median, oks, oks:SIGMA or pck:DISTANCE"
-AS_CALIBRATED = " (default: as calibrated, else head)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,7 +68,7 @@ def _overview() -> str:
 
 
 def _check(args: list[str], console: Console) -> None:
-    parser = _parser(
+    parser = parser_of(
         "check",
         "Look at the labels before training on them: counts, missing points, odd rows, a picture. With a run before "
         "the data: the labels that its model finds implausible, the likeliest mistakes first.",
@@ -118,7 +112,7 @@ def _train(args: list[str], console: Console) -> None:
 
 
 def _evaluate(args: list[str], console: Console) -> None:
-    parser = _parser("evaluate", "Measure a trained model on annotated images, beside the constant predictor.")
+    parser = parser_of("evaluate", "Measure a trained model on annotated images, beside the constant predictor.")
     parser.add_argument("run", help="the run folder that `punctum train` made")
     parser.add_argument("data", help="annotations to judge by")
     parser.add_argument("--images", help="folder of the images, where it cannot be told from the annotations")
@@ -142,7 +136,7 @@ def _evaluate(args: list[str], console: Console) -> None:
 
     protocol = Protocol(normalizer=given.normalizer, min_length=given.min_length, spacing=given.spacing, by=given.by)
     if given.thresholds is not None:
-        protocol = replace(protocol, thresholds=_numbers(given.thresholds, "--thresholds"))
+        protocol = replace(protocol, thresholds=numbers(given.thresholds, "--thresholds"))
     evaluate(
         given.run,
         given.data,
@@ -159,7 +153,7 @@ def _evaluate(args: list[str], console: Console) -> None:
 
 
 def _calibrate(args: list[str], console: Console) -> None:
-    parser = _parser("calibrate", "Find out how far to trust a model, on images that it has not learned from.")
+    parser = parser_of("calibrate", "Find out how far to trust a model, on images that it has not learned from.")
     parser.add_argument("run", help="the run folder that `punctum train` made")
     parser.add_argument(
         "data", nargs="?", help="annotations (default: the images that the run kept back for validation)"
@@ -191,7 +185,7 @@ def _calibrate(args: list[str], console: Console) -> None:
         given.run,
         given.data,
         images=given.images,
-        levels=_numbers(given.levels, "--levels"),
+        levels=numbers(given.levels, "--levels"),
         within=given.within,
         normalizer=given.normalizer,
         decision=Decision.parse(given.decode),
@@ -204,7 +198,9 @@ def _calibrate(args: list[str], console: Console) -> None:
 
 
 def _report(args: list[str], console: Console) -> None:
-    parser = _parser("report", "One HTML page of an evaluation, a comparison or a diagnosis, to look at and pass on.")
+    parser = parser_of(
+        "report", "One HTML page of an evaluation, a comparison or a diagnosis, to look at and pass on."
+    )
     parser.add_argument("folder", help="what `punctum evaluate`, `compare` or `diagnose` wrote to; a run folder")
     parser.add_argument("--out", help="the file (default: report.html in the folder)")
     given = parser.parse_args(underscored(args))
@@ -214,7 +210,7 @@ def _report(args: list[str], console: Console) -> None:
 
 
 def _diagnose(args: list[str], console: Console) -> None:
-    parser = _parser("diagnose", "Look inside a model's heatmaps: how wide, how sure, how biased, and what to do.")
+    parser = parser_of("diagnose", "Look inside a model's heatmaps: how wide, how sure, how biased, and what to do.")
     parser.add_argument("run", help="the run folder that `punctum train` made")
     parser.add_argument("data", help="annotations to judge by")
     parser.add_argument("--images", help="folder of the images, where it cannot be told from the annotations")
@@ -253,91 +249,19 @@ def _compare(args: list[str], console: Console) -> None:
 
 
 def _score(args: list[str], console: Console) -> None:
-    parser = _parser("score", "Measure anyone's predictions by annotations: files against files, no model needed.")
-    parser.add_argument(
-        "predictions", help="punctum's csv or JSON, COCO results JSON, or MPII preds (.h5, .mat), row by row"
-    )
-    parser.add_argument("data", help="annotations to judge by, in any readable format; images are not needed")
-    parser.add_argument(
-        "--metric", required=True, help="pckh, pck, nme, epe or oks (with AP, where the files are COCO's)"
-    )
-    parser.add_argument(
-        "--normalizer",
-        help="of pck and nme: bbox, pixels, head or keypoints:NAME,NAME (default: head where it is known, else bbox)",
-    )
-    parser.add_argument("--thresholds", help="of pckh (default: 0.5,0.1) and pck (default: 0.05,0.1,0.2,0.5)")
-    parser.add_argument(
-        "--allow_missing", action="store_true", help="labelled points without a prediction are misses, not mistakes"
-    )
-    parser.add_argument("--sigmas", help="of oks: S,S,... or what `punctum sigmas` wrote (default: the annotations')")
-    parser.add_argument("--by", help="joints, occlusion or size: score easy, medium and hard instances apart too")
-    parser.add_argument("--out", help="JSON file for the figures")
-    given = parser.parse_args(underscored(args))
-    from punctum.score import score
+    from punctum.cli_score import score
 
-    score(
-        given.predictions,
-        given.data,
-        metric=given.metric,
-        normalizer=given.normalizer,
-        thresholds=None if given.thresholds is None else _numbers(given.thresholds, "--thresholds"),
-        allow_missing=given.allow_missing,
-        sigmas=given.sigmas,
-        by=given.by,
-        out=given.out,
-        console=console,
-    )
+    score(args, console)
 
 
 def _predict(args: list[str], console: Console) -> None:
-    parser = _parser("predict", "Find the keypoints in pictures; coordinates are in each picture's own pixels.")
-    parser.add_argument("run", help="the run folder that `punctum train` made")
-    parser.add_argument(
-        "images",
-        nargs="+",
-        help="pictures, folders of them, or annotation files, whose pictures and boxes are taken",
-    )
-    parser.add_argument("--out", required=True, help="file for the coordinates: .csv or .json")
-    parser.add_argument("--draw", help="folder for the pictures with their points drawn in")
-    parser.add_argument(
-        "--ellipses", action="store_true", help="draw regions of a calibrated model; of others the heatmaps' spread"
-    )
-    parser.add_argument("--decode", help=DECODE + AS_CALIBRATED)
-    parser.add_argument(
-        "--level", type=float, help="of the regions in a csv and in drawings (default: 0.95, or the next below)"
-    )
-    parser.add_argument(
-        "--places", type=int, default=0, help="write so many likely places of each point, with their probabilities"
-    )
-    parser.add_argument("--spacing", help="X,Y,Z: millimetres per voxel, for volumes whose files do not say it")
-    parser.add_argument("--flip_test", action="store_true", help=FLIP_TEST)
-    parser.add_argument("--compile", action="store_true", help=COMPILE)
-    parser.add_argument("--batch_size", type=int, default=32, help="pictures at a time (default: %(default)s)")
-    parser.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
-    given = parser.parse_args(underscored(args))
-    from punctum.decision import Decision
-    from punctum.predict_files import predict_files
+    from punctum.cli_predict import predict
 
-    predict_files(
-        given.run,
-        given.images,
-        Path(given.out),
-        draw=given.draw,
-        ellipses=given.ellipses,
-        spacing=None if given.spacing is None else _numbers(given.spacing, "--spacing"),
-        batch_size=given.batch_size,
-        device=given.device,
-        flip_test=given.flip_test,
-        compile=given.compile,
-        decision=None if given.decode is None else Decision.parse(given.decode),
-        places=given.places,
-        level=given.level,
-        console=console,
-    )
+    predict(args, console)
 
 
 def _suggest(args: list[str], console: Console) -> None:
-    parser = _parser(
+    parser = parser_of(
         "suggest", "Choose the pictures to label next: what the model is unsure of, and of each kind one."
     )
     parser.add_argument("run", help="the run folder of a model trained on what is labelled by now")
@@ -371,7 +295,7 @@ def _suggest(args: list[str], console: Console) -> None:
 
 
 def _sigmas(args: list[str], console: Console) -> None:
-    parser = _parser(
+    parser = parser_of(
         "sigmas", "Estimate each keypoint's OKS sigma from labellings of the same images by several people."
     )
     parser.add_argument("data", nargs="+", help="annotations, one file for each person")
@@ -383,7 +307,7 @@ def _sigmas(args: list[str], console: Console) -> None:
 
 
 def _demo(args: list[str], console: Console) -> None:
-    parser = _parser("demo", "Make scenes, train on them, evaluate, predict, draw: the whole way in three minutes.")
+    parser = parser_of("demo", "Make scenes, train on them, evaluate, predict, draw: the whole way in three minutes.")
     parser.add_argument("--out", default="demo", help="folder for everything (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of scenes and training (default: %(default)s)")
     given = parser.parse_args(underscored(args))
@@ -393,7 +317,7 @@ def _demo(args: list[str], console: Console) -> None:
 
 
 def _info(args: list[str], console: Console) -> None:
-    parser = _parser("info", "Versions, devices, heads and backbones.")
+    parser = parser_of("info", "Versions, devices, heads and backbones.")
     parser.add_argument(
         "--kernels", action="store_true", help="which kernels run on this machine, and why others do not"
     )
@@ -406,7 +330,7 @@ def _info(args: list[str], console: Console) -> None:
     if given.benchmark is not None:
         from punctum.benchmark_run import benchmark
 
-        sizes = [int(n) for n in _numbers(given.batch_size, "--batch_size")]
+        sizes = [int(n) for n in numbers(given.batch_size, "--batch_size")]
         benchmark(given.benchmark, sizes, device=given.device, compile=given.compile, out=given.json, console=console)
         return
     from punctum.info import print_info
@@ -415,7 +339,7 @@ def _info(args: list[str], console: Console) -> None:
 
 
 def _recipes(args: list[str], console: Console) -> None:
-    parser = _parser("recipes", "The papers' settings, for `punctum train --recipe NAME`.")
+    parser = parser_of("recipes", "The papers' settings, for `punctum train --recipe NAME`.")
     parser.add_argument(
         "name", nargs="?", default="", help="print this one, or list those whose name holds this word"
     )
@@ -441,19 +365,6 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "demo": (_demo, "the whole way on made-up scenes, in three minutes"),
     "info": (_info, "versions, devices, heads and backbones; what a model costs here"),
 }
-
-
-def _parser(verb: str, description: str) -> Any:
-    from jsonargparse import ArgumentParser
-
-    return ArgumentParser(prog=f"punctum {verb}", description=description)
-
-
-def _numbers(text: str, option: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise ValueError(f"{option}: {text!r} is not a list of numbers such as 0.1,0.5") from None
 
 
 if __name__ == "__main__":

@@ -48,3 +48,25 @@ def write_text(path: str | Path, text: str) -> Path:
             file.write(text)
 
     return write_through(path, write)
+
+
+def write_again(path: str | Path, write: Callable[[Path], object]) -> Path:
+    """`write_through` for long work: the temporary name is always the same, so that what a kill leaves behind is
+    overwritten by the next attempt; it is on the disk before it gets its own name.
+
+    Example:
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> write_again(folder / "a.txt", lambda p: p.write_text("hi")).read_text()
+        'hi'
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
+    try:
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path

@@ -1,11 +1,12 @@
 """What is said of one instance of a picture: the form in which predictions reach users, without torch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from punctum.points import Trust
+from punctum.points import Points, Trust
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +24,8 @@ class ImagePrediction:
         trust: what the model's calibration promises, or None where there is none.
         places: the n likeliest places (K, n, D) of each point, NaN where there are fewer, and the probability of
             each (K, n); None where nobody asked.
+        frame: of a video, its number from 0; None for pictures.
+        time: of a video's frame, seconds, as the file says; None where it does not.
     """
 
     image: str
@@ -34,3 +37,25 @@ class ImagePrediction:
     present: NDArray[np.float64] | None = None
     trust: Trust | None = None
     places: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+    frame: int | None = None
+    time: float | None = None
+
+
+def as_predictions(
+    points: Points, images: Sequence[str], instances: Sequence[str], names: tuple[str, ...]
+) -> list[ImagePrediction]:
+    """N instances one by one: `images` and `instances` are N names, `names` those of the keypoints."""
+    return [
+        ImagePrediction(
+            image=images[i],
+            instance=instances[i],
+            names=names,
+            keypoints=points.keypoints[i],
+            score=points.score[i],
+            covariance=None if points.covariance is None else points.covariance[i],
+            present=None if points.present is None else points.present[i],
+            trust=None if points.trust is None else points.trust.rows(i),
+            places=None if points.places is None or points.mass is None else (points.places[i], points.mass[i]),
+        )
+        for i in range(len(points.keypoints))
+    ]

@@ -138,7 +138,19 @@ def draw_instances(
     they show the heatmaps' spread at two sigma: a regularizer that asks for a sigma of one cell gets it, however
     small the errors are.
     """
-    picture, matrix = enlarge(image)
+    return draw_enlarged(*enlarge(image), predictions, schema, ellipses=ellipses, level=level)
+
+
+def draw_enlarged(
+    picture: Picture,
+    matrix: NDArray[np.float64],
+    predictions: Sequence[ImagePrediction],
+    schema: Schema,
+    *,
+    ellipses: bool = False,
+    level: int = 0,
+) -> Picture:
+    """The same over a picture that is enlarged already; `matrix` takes its old pixels to the new ones."""
     for p in predictions:
         points = _moved(p.keypoints, matrix)
         spread = _spread(p, matrix, level) if ellipses else None

@@ -15,11 +15,11 @@ from punctum.data.volumes import as_volume, is_volume, read_picture, read_spacin
 from punctum.decision import Decision
 from punctum.flip_test import mirrored_mean
 from punctum.heads import Prediction
-from punctum.image_prediction import ImagePrediction
+from punctum.image_prediction import ImagePrediction, as_predictions
 from punctum.model import KeypointModel
 from punctum.points import Points
 from punctum.predict_network import Network
-from punctum.predict_reading import KEPT_BYTES, KeptCrops, Sample, read_ahead
+from punctum.predict_reading import KEPT_BYTES, Crops, KeptCrops, Sample, read_ahead
 from punctum.reading import Reading, reading_of
 from punctum.scales import Scales
 from punctum.schema import Schema
@@ -69,7 +69,7 @@ class Predictor:
         self.model = model
         self.batch_size = batch_size
         # Both halves of a flip test go through the network as one batch, of no more crops than without it.
-        self._pictures = max(1, batch_size // 2) if flip_test else batch_size
+        self.pictures = max(1, batch_size // 2) if flip_test else batch_size
         self.flip_test = flip_test
         self.reading = reading or Reading()
         self.crop = CropSettings(input_size=model.config.input_size, **model.config.preprocessing)
@@ -115,14 +115,14 @@ class Predictor:
                 raise ValueError(f"{len(images)} pictures but {len(given)} {word}")
         names = [f"array {i}" if isinstance(p, np.ndarray) else str(p) for i, p in enumerate(images)]
         points = self.points(images, boxes or [None] * len(images), on_batch, spacing)
-        return _as_predictions(points, names, [""] * len(names), self.schema.names)
+        return as_predictions(points, names, [""] * len(names), self.schema.names)
 
     def predict_annotations(
         self, annotations: Annotations, on_batch: Callable[[int], object] | None = None
     ) -> list[ImagePrediction]:
         """Find the keypoints of every annotated instance, from its picture and box; its labels are not used."""
         points = self.annotated_points(annotations, on_batch)
-        return _as_predictions(points, annotations.image_names, annotations.ids, self.schema.names)
+        return as_predictions(points, annotations.image_names, annotations.ids, self.schema.names)
 
     def annotated_points(
         self,
@@ -145,7 +145,7 @@ class Predictor:
         lengths: Any = [None] * len(annotations) if annotations.spacing is None else annotations.spacing
 
         def make(i: int, image: NDArray[Any]) -> Sample:
-            return self._sample(annotations.images[i], image, annotations.boxes[i], lengths[i])
+            return self.sample(annotations.images[i], image, annotations.boxes[i], lengths[i])
 
         return KeptCrops(make, annotations.images, len(self.crop.input_size), limit)
 
@@ -161,14 +161,12 @@ class Predictor:
         """The same as arrays; `on_batch(n)` is called when n more pictures are done; `truth` (N, K, D), NaN where
         there is none, judges what a calibration promises."""
         parts: list[Points] = []
-        whole = min(self._pictures, len(images))
+        whole = min(self.pictures, len(images))
         for crops, to_image, sizes in self._batches(images, boxes, spacing, kept):
             start = sum(len(part.score) for part in parts)
             rows = slice(start, start + len(sizes))
-            prediction = self._forward(crops, whole, heatmaps=self.reading.needs_heatmaps)
-            scales = Scales.of(_boxes(boxes[rows], sizes.shape[1]), sizes)
-            known = None if truth is None else torch.from_numpy(truth[rows])
-            parts.append(self.reading.points(prediction, to_image, sizes, scales, known))
+            known = None if truth is None else truth[rows]
+            parts.append(self.batch_points((crops, to_image, sizes), boxes[rows], known, size=whole))
             if on_batch is not None:
                 on_batch(len(sizes))
         if not parts:
@@ -176,6 +174,21 @@ class Predictor:
             empty, no_map = np.zeros((0, len(self.schema.names), dims)), np.zeros((0, dims + 1, dims + 1))
             return Points(empty, empty[..., 0], None, no_map, np.zeros((0, dims), dtype=np.int64))
         return Points.join(parts)
+
+    def batch_points(
+        self,
+        batch: Crops,
+        boxes: Sequence[Box | NDArray[np.float64] | None],
+        truth: NDArray[np.float64] | None = None,
+        *,
+        size: int | None = None,
+    ) -> Points:
+        """Those of one assembled batch; a compiled network fills it up to `size`, by default a whole batch."""
+        crops, to_image, sizes = batch
+        prediction = self._forward(crops, size or self.pictures, heatmaps=self.reading.needs_heatmaps)
+        scales = Scales.of(_boxes(boxes, sizes.shape[1]), sizes)
+        known = None if truth is None else torch.from_numpy(truth)
+        return self.reading.points(prediction, to_image, sizes, scales, known)
 
     def heatmaps(self, annotations: Annotations) -> Iterator[tuple[Tensor, Prediction, Tensor]]:
         """What the model sees and what it makes of it, batch by batch, heatmaps included.
@@ -185,7 +198,7 @@ class Predictor:
             coordinates to pixels; all on the CPU. One batch is held at a time.
         """
         for crops, to_image, _ in self._batches(annotations.images, list(annotations.boxes), annotations.spacing):
-            yield crops, self._forward(crops, self._pictures, heatmaps=True), to_image
+            yield crops, self._forward(crops, self.pictures, heatmaps=True), to_image
 
     def _forward(self, crops: Tensor, size: int, *, heatmaps: bool = False) -> Prediction:
         """What is said of a batch, on the CPU; `size` is that of a whole batch."""
@@ -201,29 +214,31 @@ class Predictor:
         boxes: Sequence[Box | NDArray[np.float64] | None],
         spacing: Sequence[Spacing | None] | NDArray[np.float64] | None,
         kept: KeptCrops | None = None,
-    ) -> Iterator[tuple[Tensor, Tensor, NDArray[np.int64]]]:
+    ) -> Iterator[Crops]:
         """Crops, their maps to pixels and the pictures' sizes; the next batches load while one is computed."""
         lengths: Sequence[Any] | NDArray[np.float64] = [None] * len(images) if spacing is None else spacing
-        cuda = self.network.device.type == "cuda"
 
         def load(i: int) -> Sample:
             if kept is not None and (found := kept.take(i)) is not None:
                 return found
-            return self._sample(images[i], self._pixels(images[i], i), boxes[i], lengths[i])
+            return self.sample(images[i], self.pixels(images[i], i), boxes[i], lengths[i])
 
-        def assemble(samples: list[Sample]) -> tuple[Tensor, Tensor, NDArray[np.int64]]:
-            crops, matrices, sizes = zip(*samples, strict=True)
-            batch = torch.stack(crops)
+        yield from read_ahead(load, self.assemble, len(images), self.pictures)
+
+    def assemble(self, samples: Sequence[Sample]) -> Crops:
+        """Samples as one batch."""
+        crops, matrices, sizes = zip(*samples, strict=True)
+        batch = torch.stack(crops)
+        if self.network.device.type == "cuda":
             # From pinned memory a GPU fetches the batch by itself.
-            return batch.pin_memory() if cuda else batch, torch.stack(matrices), np.array(sizes, dtype=np.int64)
-
-        yield from read_ahead(load, assemble, len(images), self._pictures)
+            batch = batch.pin_memory()
+        return batch, torch.stack(matrices), np.array(sizes, dtype=np.int64)
 
     def read(self, picture: Picture, box: Box | None = None) -> Sample:
         """A picture as the network gets it: its crop (C, *input_size), the map from there to pixels, and its size."""
-        return self._sample(picture, self._pixels(picture, 0), box, None)
+        return self.sample(picture, self.pixels(picture, 0), box, None)
 
-    def _sample(
+    def sample(
         self,
         picture: Picture,
         image: NDArray[Any],
@@ -240,7 +255,7 @@ class Predictor:
         crop = torch.from_numpy(crop_image(image, matrix, self.crop))
         return crop, torch.from_numpy(to_image_matrix(matrix, self.crop.input_size)), size
 
-    def _pixels(self, picture: Picture, index: int) -> NDArray[Any]:
+    def pixels(self, picture: Picture, index: int) -> NDArray[Any]:
         """A picture as (*S, C), with as many axes as the model learned on."""
         axes = len(self.crop.input_size)
         if isinstance(picture, np.ndarray):
@@ -338,25 +353,6 @@ def _as_rgb(array: NDArray[Any], index: int) -> NDArray[Any]:
     elif array.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"array {index} is {array.dtype}: expected uint8, uint16 or float in [0, 1]")
     return np.ascontiguousarray(np.repeat(array, 3, axis=-1) if array.shape[-1] == 1 else array[..., :3])
-
-
-def _as_predictions(
-    points: Points, images: Sequence[str], instances: Sequence[str], names: tuple[str, ...]
-) -> list[ImagePrediction]:
-    return [
-        ImagePrediction(
-            image=images[i],
-            instance=instances[i],
-            names=names,
-            keypoints=points.keypoints[i],
-            score=points.score[i],
-            covariance=None if points.covariance is None else points.covariance[i],
-            present=None if points.present is None else points.present[i],
-            trust=None if points.trust is None else points.trust.rows(i),
-            places=None if points.places is None or points.mass is None else (points.places[i], points.mass[i]),
-        )
-        for i in range(len(points.keypoints))
-    ]
 
 
 def _boxes(boxes: Sequence[Box | NDArray[np.float64] | None], dims: int) -> NDArray[np.float64]:

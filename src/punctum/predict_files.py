@@ -1,6 +1,7 @@
-"""`punctum predict`: pictures from files, coordinates and drawings to files."""
+"""`punctum predict`: pictures and videos from files, coordinates and drawings to files, after any interruption."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -8,28 +9,33 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from punctum.calibration import Calibration
-from punctum.data import Annotations, read
+from punctum.data import Annotations
 from punctum.data.errors import counted
-from punctum.data.images import to_unit
-from punctum.data.volumes import VOLUME_ENDINGS, as_spacing, is_volume, read_picture, read_spacing
+from punctum.data.volumes import as_spacing, is_volume, read_spacing
 from punctum.decision import Decision
-from punctum.draw import write_png
+from punctum.files import write_again
 from punctum.image_prediction import ImagePrediction
-from punctum.layer_overlays import view_scan
-from punctum.overlays import draw_instances, draw_volume
-from punctum.predict import Predictor, check_kind, load_model, model_folder
-from punctum.predict_layers import LayerPredictor, ScanPrediction, write_layers
-from punctum.predict_network import say_compiling
-from punctum.predict_write import check_output, write_predictions
-from punctum.progress import count
-from punctum.reading import FLAGS, reading_of
-from punctum.terminal import print_notes
+from punctum.predict import Predictor, check_kind
+from punctum.predict_finder import Finding, finder_of, level_of, made_with
+from punctum.predict_layers import LayerPredictor, ScanPrediction
+from punctum.predict_scans import predict_scans
+from punctum.predict_write import check_output
+from punctum.progress import QUIET, count
+from punctum.stream.boxes import Boxes, BoxFile, Detector, detected, own_box
+from punctum.stream.draw_video import TRAIL
+from punctum.stream.drawings import Drawing, draw_all
+from punctum.stream.formats import WRITERS, check_dims, format_of
+from punctum.stream.gather import Gathered, gather
+from punctum.stream.items import Annotated, Pictures, Source, digest
+from punctum.stream.journal import Journal
+from punctum.stream.predicting import ItemError
+from punctum.stream.results import Results
+from punctum.stream.run import already_done, predict_sources
+from punctum.stream.summary import errors_file, say_empty, say_trust, write_errors
+from punctum.stream.video import Video
 
-PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", *VOLUME_ENDINGS)
-# An instance is told apart that so few of the calibration instances are as uncertain as.
-UNTYPICAL = 0.01
-ANNOTATION_ENDINGS = (".json", ".csv", ".h5", ".mat")
+# So many unreadable pictures are named while the work goes on; all of them in the list at the end.
+NAMED = 10
 
 
 def predict_files(
@@ -37,8 +43,12 @@ def predict_files(
     images: Sequence[str | Path],
     out: Path,
     *,
+    format: str | None = None,
+    boxes: str | Path | Detector | None = None,
+    on_error: str = "stop",
     draw: str | Path | None = None,
     ellipses: bool = False,
+    trail: int = TRAIL,
     spacing: Sequence[float] | None = None,
     batch_size: int = 32,
     device: str | torch.device | None = None,
@@ -47,161 +57,194 @@ def predict_files(
     decision: Decision | None = None,
     places: int = 0,
     level: float | None = None,
+    keep: bool = True,
     console: Console | None = None,
 ) -> list[ImagePrediction] | list[ScanPrediction]:
-    """Predict for files and write the coordinates.
+    """Predict for files and write the coordinates; interrupted, the same call goes on where it was.
 
     Args:
         run: the run folder.
-        images: pictures (or volumes), folders of them, or annotation files, whose pictures and boxes are taken.
-        out: .csv (a row per point) or .json.
-        draw: folder for overlays.
+        images: pictures (or volumes), videos, folders, patterns, annotation files, whose pictures and boxes are
+            taken, and `-` for a list on standard input.
+        out: the file; its ending is its format: .csv (a row per point), .json, .coco.json, .h5, .parquet.
+        format: csv, json, coco, deeplabcut or parquet, where the ending does not say it.
+        boxes: where the instances are: a file, or a function from RGB pixels (H, W, 3) to (N, 4).
+        on_error: "stop" at a picture that cannot be read, or "skip" it.
+        draw: folder for overlays; for one video also a video file.
         ellipses: draw ellipses that hold their points with the probability `level`; of a model that is not
             calibrated the heatmaps' spread, at two sigma.
+        trail: in drawn videos, for how many frames a point's way is shown.
         spacing: millimetres per voxel as (x, y, z), for volumes whose files do not say it.
-        batch_size: pictures at a time.
-        device: where to compute.
-        flip_test: average each prediction with that of the mirrored picture.
-        compile: predict through `torch.compile`, which takes a minute before the first picture.
-        decision: which place of the density is said; None: that of the model's calibration, else the head's own.
-        places: how many likely places of each point to write, with their probabilities.
+        batch_size, device, flip_test, compile, decision, places: see `Finding`.
         level: of the regions that a csv and drawings show; None: 0.95, or the calibration's highest below.
+        keep: return the predictions; without, memory stays bounded however many there are.
         console: where to report; None is silent.
     Returns:
-        The predictions, in the order of the files.
+        The predictions, in the order of the files; without `keep` none.
     Raises:
         ValueError: nothing to predict, an unknown ending, or an unreadable picture, named.
         OSError: a file is missing or cannot be written.
     """
-    console = console or Console(quiet=True)
-    check_output(out)
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    pictures, annotated = gather(images)
-    model = load_model(run)
-    for annotations in annotated:
-        check_kind(model, annotations)
-    if not 0 <= places <= 16:
-        raise ValueError(f"places must be 0 to 16, got {places}")
-    reading, doubt = reading_of(model, model_folder(run), decision, flip_test=flip_test, places=places)
-    column = level_of(reading.calibration, level)
-    if doubt is not None:
-        print_notes([doubt], console)
-    say_compiling(console, compile)
-    if model.dims == 1:
-        if reading.needs_heatmaps:
-            raise ValueError("decode and places: layers in scans are what the head reads off; they are for points")
-        finder = LayerPredictor(model, device, flip_test=flip_test, compile=compile)
-        return _predict_scans(finder, pictures, annotated, out, draw, console)
-    predictor = Predictor(model, device, batch_size, flip_test=flip_test, compile=compile, reading=reading)
-    if pictures and predictor.crop.region == "box":
-        console.print(
-            "[yellow]note[/yellow] the model learned on boxes around each instance, and pictures have none: whole "
-            "pictures are taken (an annotation file instead of pictures gives boxes)"
-        )
-    lengths = volume_spacings(pictures, spacing, console)
-    predictions: list[ImagePrediction] = []
-    total = len(pictures) + sum(len(a) for a in annotated)
-    with count(console, "predicting", total) as advance:
-        predictions += predictor.predict(pictures, spacing=[lengths.get(path) for path in pictures], on_batch=advance)
-        for annotations in annotated:
-            predictions += predictor.predict_annotations(annotations, advance)
-    write_predictions(predictions, out, column)
-    console.print(f"{len(predictions)} instances, coordinates: {out}")
-    _say_trust(reading.calibration, predictions, console)
-    if draw is not None:
-        paths = [*pictures, *(path for a in annotated for path in a.images)]
-        for annotations in annotated:
-            known = annotations.spacing if annotations.spacing is not None else [None] * len(annotations)
-            lengths |= zip(annotations.images, known, strict=True)
-        n = draw_predictions(
-            predictor, predictions, paths, Path(draw), spacing=lengths, ellipses=ellipses, level=column
-        )
-        console.print(f"{n} drawings: {draw}")
+    console, out = console or Console(quiet=True), Path(out)
+    written_as = format_of(out, format)
+    if on_error not in ("stop", "skip"):
+        raise ValueError(f"on_error must be 'stop' or 'skip', got {on_error!r}")
+    finding = Finding(batch_size, device, flip_test, compile, decision, places)
+    gathered = gather(images)
+    where = _boxes(boxes)
+    finder = finder_of(run, finding, console)
+    for annotations in gathered:
+        if isinstance(annotations, Annotations):
+            check_kind(finder.model, annotations)
+    if isinstance(finder, LayerPredictor):
+        return _predict_layers(finder, gathered, out, written_as, boxes, on_error, draw, console)
+    shown = level_of(finder.reading.calibration, level)
+    check_dims(written_as, finder.model.dims)
+    sources = [_source(found, finder, spacing, console) for found in gathered]
+    _check_boxes(where, finder, sources, console)
+    drawing = None if draw is None else Drawing(Path(draw), ellipses, trail)
+    if drawing is not None:
+        drawing.check(sources)
+    basis = made_with(run, finding, finder.network.device)
+    basis |= {"boxes": _told(boxes), "pictures": _contents(sources)}
+    with _journal(out, basis, console) as journal:
+        _predict(finder, sources, journal, where, on_error == "skip", console)
+        videos = tuple(isinstance(source, Video) for source in sources)
+        results = Results(journal, finder.schema, videos, shown)
+        write_again(out, lambda path: WRITERS[written_as](results, path))
+        _say(results, finder, where, out, console)
+        if drawing is not None:
+            console.print(f"{draw_all(results, sources, drawing, finder.crop.intensity)}: {draw}", highlight=False)
+        predictions = list(results.predictions()) if keep else []
+        journal.remove()
     return predictions
 
 
-def level_of(calibration: Calibration | None, level: float | None) -> int:
-    """Which of a calibration's levels is shown where there is room for one.
+def _predict(
+    finder: Predictor, sources: list[Source], journal: Journal, boxes: Boxes, skip: bool, console: Console
+) -> None:
+    """Everything that is not in the journal yet."""
+    named = 0
 
-    Raises:
-        ValueError: the calibration has no such level, or there is none.
-    """
-    if calibration is None:
-        if level is not None:
-            raise ValueError("level: the model is not calibrated for these predictions: `punctum calibrate RUN`")
-        return 0
-    if level is None:
-        below = [i for i, known in enumerate(calibration.levels) if known <= 0.95]
-        return below[-1] if below else 0
-    if level not in calibration.levels:
-        known = ", ".join(f"{one:g}" for one in calibration.levels)
-        raise ValueError(f"level: the model is calibrated for {known}, not {level:g}: `punctum calibrate --levels`")
-    return calibration.levels.index(level)
+    def tell(reason: str) -> None:
+        nonlocal named
+        named += 1
+        if named <= NAMED:
+            console.print(f"[yellow]skipped[/yellow] {reason}", highlight=False)
+
+    done = already_done(finder, sources, journal)
+    if journal.begun and done:
+        console.print(
+            f"going on after {counted(done, 'picture')} that an interrupted prediction left", highlight=False
+        )
+    counts = [source.count for source in sources]
+    total = None if any(n is None for n in counts) else sum(n or 0 for n in counts)
+    unit = "frames" if any(isinstance(source, Video) for source in sources) else "images"
+    with count(console, "predicting", total, unit=unit, done=done, log=QUIET) as advance:
+        predict_sources(finder, sources, journal, boxes=boxes, on_error=tell if skip else None, advance=advance)
 
 
-def _say_trust(calibration: Calibration | None, predictions: Sequence[ImagePrediction], console: Console) -> None:
-    """What the score is, and how many predictions are suspect."""
-    if calibration is None:
-        console.print("score: the head's own, not calibrated (`punctum calibrate`)", highlight=False)
+@contextmanager
+def _journal(out: Path, basis: dict[str, object], console: Console) -> Iterator[Journal]:
+    """The journal beside `out`; where the work is interrupted, its user hears how to go on."""
+    journal = Journal(out.with_name(out.name + ".parts"), basis)
+    try:
+        yield journal
+    except BaseException as error:
+        kept = journal.done()
+        if not kept:
+            journal.remove()
+        elif not isinstance(error, ItemError):
+            console.print(f"what is done is kept in {journal.folder}: the same command goes on", highlight=False)
+        if isinstance(error, ItemError):
+            more = f"; what is done is kept in {journal.folder}, and the same command goes on" if kept else ""
+            raise ValueError(f"{error} (--on-error skip leaves out what cannot be read{more})") from error
+        raise
+
+
+def _say(results: Results, finder: Predictor, boxes: Boxes, out: Path, console: Console) -> None:
+    skipped = write_errors(results, out)
+    instances = say_trust(finder.reading.calibration, results, console)
+    say_empty(results, boxes, console)
+    if skipped:
+        console.print(
+            f"[yellow]skipped[/yellow] {skipped:,} that cannot be read, listed in {errors_file(out)}", highlight=False
+        )
+    console.print(f"{counted(instances, 'instance')}, coordinates: {out}", highlight=False)
+
+
+def _source(found: Gathered, finder: Predictor, spacing: Sequence[float] | None, console: Console) -> Source:
+    if isinstance(found, Annotations):
+        return Annotated(found)
+    if isinstance(found, Video):
+        if len(finder.crop.input_size) != 2:
+            raise ValueError(f"{found.name}: the model finds points in volumes (.npy, .npz), this is a video")
+        return found
+    lengths = volume_spacings(found, spacing, console)
+    return Pictures(found, [lengths.get(path) for path in found] if lengths else None)
+
+
+def _boxes(given: str | Path | Detector | None) -> Boxes:
+    if given is None:
+        return own_box
+    return BoxFile(given) if isinstance(given, (str, Path)) else detected(given)
+
+
+def _check_boxes(boxes: Boxes, finder: Predictor, sources: Sequence[Source], console: Console) -> None:
+    """Boxes must be of use to the model, and of these pictures."""
+    plain = [source for source in sources if not isinstance(source, Annotated)]
+    if boxes is own_box:
+        if plain and finder.crop.region == "box":
+            console.print(
+                "[yellow]note[/yellow] the model learned on boxes around each instance, and pictures have none: "
+                "whole pictures are taken (--boxes, or an annotation file instead of pictures, gives boxes)"
+            )
         return
-    distance = calibration.distance
-    console.print(
-        f"score: probability of an error of at most {distance.within:g} lengths ({distance.normalizer}), from "
-        f"{sum(calibration.images)} images",
-        highlight=False,
-    )
-    trusts = [p.trust for p in predictions if p.trust is not None]
-    counts = {name: sum(int(t.flags[name].sum()) for t in trusts) for name in FLAGS}
-    points = sum(len(p.names) for p in predictions)
-    unlike = sum(float(t.typical) <= UNTYPICAL for t in trusts)
-    console.print(
-        f"flags: {counts['wide']} of {points} points wide, {counts['two']} with two places, {counts['flat']} "
-        f"flat; {unlike} of {len(trusts)} instances less certain than {1 - UNTYPICAL:.0%} of the calibration images",
-        highlight=False,
-    )
+    if finder.crop.region == "image" or len(finder.crop.input_size) != 2:
+        raise ValueError(
+            "boxes: the model was trained on whole pictures (--crop.region image), and looks at no boxes"
+        )
+    if isinstance(boxes, BoxFile):
+        names = (item.image for source in sources if not isinstance(source, Video) for item in source.items())
+        boxes.check([*names, *(source.name for source in sources if isinstance(source, Video))])
 
 
-def _predict_scans(
-    predictor: LayerPredictor,
-    pictures: Sequence[Path],
-    annotated: Sequence[Annotations],
+def _told(boxes: str | Path | Detector | None) -> str | None:
+    """Boxes as they are told apart; of a function nothing but that it is one is known."""
+    if boxes is None or not isinstance(boxes, (str, Path)):
+        return None if boxes is None else "a function"
+    return f"{boxes} ({digest([Path(boxes).read_text(encoding='utf-8', errors='replace')])})"
+
+
+def _contents(sources: Sequence[Source]) -> str:
+    more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
+    return f"{sources[0].name}{more} ({digest(source.contents() for source in sources)})"
+
+
+def _predict_layers(
+    finder: LayerPredictor,
+    gathered: Sequence[Gathered],
     out: Path,
+    written_as: str,
+    boxes: object,
+    on_error: str,
     draw: str | Path | None,
     console: Console,
 ) -> list[ScanPrediction]:
-    """The same for a model that finds layers: whole scans, a line per layer and column."""
-    paths = list(dict.fromkeys([*pictures, *(path for a in annotated for path in a.images)]))
-    with count(console, "predicting", len(paths)) as advance:
-        predictions = predictor.predict(paths, advance)
-    write_layers(predictions, out)
-    console.print(f"{len(predictions)} scans, layers: {out}")
-    if draw is not None:
-        taken: set[str] = set()
-        for path, p in zip(paths, predictions, strict=True):
-            write_png(Path(draw) / _free_name(path.stem, taken), view_scan(path, p.rows, predictor.schema))
-        console.print(f"{len(predictions)} drawings: {draw}")
-    return predictions
-
-
-def gather(given: Sequence[str | Path]) -> tuple[list[Path], list[Annotations]]:
-    """Pictures and annotations behind the given paths; every missing one is named at once."""
-    pictures: list[Path] = []
-    annotated: list[Annotations] = []
-    missing = [str(path) for path in given if not Path(path).exists()]
-    if missing:
-        raise FileNotFoundError(f"no such file or folder: {', '.join(missing[:10])}")
-    for path in map(Path, given):
-        if path.is_dir():
-            found = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURE_ENDINGS)
-            if not found:
-                raise ValueError(f"{path} holds no pictures ({', '.join(PICTURE_ENDINGS)})")
-            pictures += found
-        elif path.suffix.lower() in ANNOTATION_ENDINGS:
-            annotated.append(read(path))
-        else:
-            pictures.append(path)
-    return pictures, annotated
+    """Layers in whole scans: no boxes, no videos, nothing to go on with."""
+    check_output(out)
+    refused = {
+        "boxes": boxes is not None,
+        "on_error skip": on_error == "skip",
+        f"format {written_as}": written_as not in ("csv", "json"),
+        "videos": any(isinstance(found, Video) for found in gathered),
+    }
+    if any(refused.values()):
+        what = ", ".join(name for name, given in refused.items() if given)
+        raise ValueError(f"the model finds layers in scans, for which there is no {what}")
+    pictures = [path for found in gathered if isinstance(found, list) for path in found]
+    annotated = [found for found in gathered if isinstance(found, Annotations)]
+    return predict_scans(finder, pictures, annotated, out, draw, console)
 
 
 def volume_spacings(
@@ -219,40 +262,3 @@ def volume_spacings(
             "on every axis; --spacing X,Y,Z gives their millimetres"
         )
     return lengths
-
-
-def draw_predictions(
-    predictor: Predictor,
-    predictions: Sequence[ImagePrediction],
-    paths: Sequence[Path],
-    folder: Path,
-    *,
-    spacing: Mapping[Path, NDArray[np.float64] | None] | None = None,
-    ellipses: bool = False,
-    level: int = 0,
-) -> int:
-    """One drawing per picture, all its instances on it; returns how many. `spacing` is that of volumes, `level` the
-    position of the ellipses' level among those of the calibration."""
-    by_picture: dict[Path, list[ImagePrediction]] = {}
-    for path, prediction in zip(paths, predictions, strict=True):
-        by_picture.setdefault(path, []).append(prediction)
-    taken: set[str] = set()
-    for path, instances in by_picture.items():
-        if is_volume(path):
-            length = (spacing or {}).get(path)
-            picture = draw_volume(path, instances, predictor.schema, spacing=length, ellipses=ellipses, level=level)
-        else:
-            image = (to_unit(read_picture(path), predictor.crop.intensity) * 255).astype(np.uint8)
-            picture = draw_instances(image, instances, predictor.schema, ellipses=ellipses, level=level)
-        write_png(folder / _free_name(path.stem, taken), picture)
-    return len(by_picture)
-
-
-def _free_name(stem: str, taken: set[str]) -> str:
-    """A file name for the stem; two pictures of one name in two folders get two drawings."""
-    name, n = stem, 1
-    while name in taken:
-        n += 1
-        name = f"{stem}-{n}"
-    taken.add(name)
-    return f"{name}.png"

@@ -1,7 +1,7 @@
 """Pictures on their way to the network: read ahead by threads, and crops that need no second reading."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from os import cpu_count
@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -20,6 +21,9 @@ KEPT_BYTES = 512 * 2**20
 
 # A crop, its map to pixels, and the size of its picture.
 Sample = tuple[Tensor, Tensor, tuple[int, ...]]
+# A batch of those: (B, C, *input_size), (B, D + 1, D + 1), (B, D).
+Crops = tuple[Tensor, Tensor, NDArray[np.int64]]
+Item = TypeVar("Item")
 T = TypeVar("T")
 Batch = TypeVar("Batch")
 
@@ -60,6 +64,50 @@ def read_ahead(
             yield batch
     finally:
         for pool in (readers, assembler):
+            pool.shutdown(cancel_futures=True)
+
+
+def load_ahead(
+    items: Iterable[Item], load: Callable[[Item], T], batches: Callable[[Iterator[T]], Iterator[Batch]]
+) -> Iterator[Batch]:
+    """The same of a stream that comes in its own time, a film say: what is loaded, in order, made into batches.
+
+    At most `READERS` items are held until they are loaded, and `AHEAD` batches wait.
+
+    Args:
+        items: iterated in a thread of its own.
+        load: one item; called in several threads.
+        batches: what is loaded to batches; called in the items' thread.
+    Raises:
+        Exception: whatever was raised by any of them, at its batch's turn.
+    Example:
+        >>> list(load_ahead(range(5), lambda i: i * i, lambda loaded: iter([sum(loaded)])))
+        [30]
+    """
+    readers, assembler = ThreadPoolExecutor(READERS), ThreadPoolExecutor(1)
+
+    def loaded() -> Iterator[T]:
+        begun: deque[Future[T]] = deque()
+        for item in items:
+            if len(begun) == READERS:
+                yield begun.popleft().result()
+            begun.append(readers.submit(load, item))
+        while begun:
+            yield begun.popleft().result()
+
+    ready = batches(loaded())
+
+    def following() -> list[Batch]:
+        return list(islice(ready, 1))
+
+    try:
+        waiting = deque(assembler.submit(following) for _ in range(1 + AHEAD))
+        while found := waiting.popleft().result():
+            waiting.append(assembler.submit(following))
+            yield found[0]
+    finally:
+        # The stream's thread first: it hands work to the others.
+        for pool in (assembler, readers):
             pool.shutdown(cancel_futures=True)
 
 

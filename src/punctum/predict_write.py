@@ -5,7 +5,7 @@ import io
 import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,9 @@ def write_predictions(predictions: Sequence[ImagePrediction], path: str | Path, 
     """
     path = Path(path)
     check_output(path)
-    return write_text(path, _csv_text(predictions, level) if path.suffix == ".csv" else _json_text(predictions))
+    frames = any(p.frame is not None for p in predictions)
+    parts = csv_parts(predictions, level, frames=frames) if path.suffix == ".csv" else json_parts(predictions)
+    return write_text(path, "".join(parts))
 
 
 def check_output(path: Path) -> None:
@@ -37,40 +39,60 @@ def check_output(path: Path) -> None:
         raise ValueError(f"{path}: predictions are written as .csv or .json, not {path.suffix or 'without ending'}")
 
 
-def _csv_text(predictions: Sequence[ImagePrediction], level: int) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    axes = AXES[: predictions[0].keypoints.shape[-1]] if predictions else AXES[:2]
-    pairs = list(itertools.combinations_with_replacement(range(len(axes)), 2))
-    spreads = [f"cov_{axes[i]}{axes[j]}" for i, j in pairs]
-    more = _more(predictions[0], 0, level) if predictions else {}
-    writer.writerow(["image", "instance", "keypoint", *axes, "score", *spreads, *more])
+def csv_parts(predictions: Iterable[ImagePrediction], level: int, *, frames: bool = False) -> Iterator[str]:
+    """A csv's text, an instance at a time; with `frames` there are columns for a video's frame and time."""
+    header: list[str] = []
     for p in predictions:
-        for k, name in enumerate(p.names):
-            spread = [""] * len(pairs) if p.covariance is None else [f"{p.covariance[k][pair]:.6g}" for pair in pairs]
-            # Places as exact in large pictures as in small ones, and as in JSON.
-            place = (f"{v:.4f}" for v in p.keypoints[k])
-            row = [p.image, p.instance, name, *place, f"{p.score[k]:.6g}", *spread]
-            writer.writerow([*row, *_more(p, k, level).values()])
-    return text.getvalue()
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        for k in range(len(p.names)):
+            row = point_row(p, k, level, frames=frames)
+            if not header:
+                header = list(row)
+                writer.writerow(header)
+            writer.writerow([_text(name, value) for name, value in row.items()])
+        yield text.getvalue()
+    if not header:
+        known = ["image", *(("frame", "time") if frames else ()), "instance", "keypoint", "x", "y", "score"]
+        yield ",".join([*known, "cov_xx", "cov_xy", "cov_yy"]) + "\n"
 
 
-def _more(p: ImagePrediction, k: int, level: int) -> dict[str, str]:
+def point_row(p: ImagePrediction, k: int, level: int, *, frames: bool = False) -> dict[str, Any]:
+    """What a table has of a point, by column; None where it is not known."""
+    axes = AXES[: p.keypoints.shape[-1]]
+    row: dict[str, Any] = {"image": p.image}
+    if frames:
+        row |= {"frame": p.frame, "time": p.time}
+    row |= {"instance": p.instance, "keypoint": p.names[k]}
+    row |= zip(axes, p.keypoints[k].tolist(), strict=True)
+    row["score"] = float(p.score[k])
+    for i, j in itertools.combinations_with_replacement(range(len(axes)), 2):
+        row[f"cov_{axes[i]}{axes[j]}"] = None if p.covariance is None else float(p.covariance[k][i, j])
+    return row | _more(p, k, level)
+
+
+def _text(name: str, value: Any) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    if isinstance(value, int):
+        return str(value)
+    if name == "time":
+        return f"{value:.6f}"
+    # Places as exact in large pictures as in small ones, and as in JSON.
+    return f"{value:.4f}" if name[0] in AXES and name[1:2] in ("", "_") else f"{value:.6g}"
+
+
+def _more(p: ImagePrediction, k: int, level: int) -> dict[str, Any]:
     """Columns that not every model has: presence, regions and flags, further places."""
-    columns = {} if p.present is None else {"present": f"{p.present[k]:.6g}"}
+    columns: dict[str, Any] = {} if p.present is None else {"present": float(p.present[k])}
     if (trust := p.trust) is not None:
         name = f"{100 * trust.levels[level]:g}"
-        columns |= {
-            f"radius_{name}": f"{trust.radius[k, level]:.6g}",
-            f"ellipse_{name}": f"{trust.factor[k, level]:.6g}",
-        }
-        columns |= {f"area_{name}": f"{trust.area[k, level]:.6g}", "flags": " ".join(_flags(p, k))}
-        columns["typical"] = f"{trust.typical:.6g}"
+        columns |= {f"radius_{name}": float(trust.radius[k, level]), f"ellipse_{name}": float(trust.factor[k, level])}
+        columns |= {f"area_{name}": float(trust.area[k, level]), "flags": " ".join(_flags(p, k))}
+        columns["typical"] = float(trust.typical)
     for n, place in enumerate(_places(p, k), 1):
-        columns |= {
-            f"{axis}_{n}": "" if v is None else f"{v:.4f}" for axis, v in zip(AXES, place["place"], strict=False)
-        }
-        columns[f"mass_{n}"] = f"{place['mass']:.6g}"
+        columns |= {f"{axis}_{n}": v for axis, v in zip(AXES, place["place"], strict=False)}
+        columns[f"mass_{n}"] = place["mass"]
     return columns
 
 
@@ -86,17 +108,24 @@ def _places(p: ImagePrediction, k: int) -> list[dict[str, Any]]:
     return [{"place": [v if mass > 0 else None for v in place], "mass": mass} for place, mass in rows]
 
 
-def _json_text(predictions: Sequence[ImagePrediction]) -> str:
-    instances = [
-        {
-            "image": p.image,
-            "instance": p.instance,
-            **({} if p.trust is None else {"typical": float(p.trust.typical)}),
-            "keypoints": [_point(p, k) for k in range(len(p.names))],
-        }
-        for p in predictions
-    ]
-    return json.dumps(instances, indent=1) + "\n"
+def json_parts(predictions: Iterable[ImagePrediction]) -> Iterator[str]:
+    """A JSON list's text, an instance at a time."""
+    before = "["
+    for p in predictions:
+        # As `indent=1` writes it within a list.
+        yield before + json.dumps([_instance(p)], indent=1)[1:-2]
+        before = ","
+    yield "[]\n" if before == "[" else "\n]\n"
+
+
+def _instance(p: ImagePrediction) -> dict[str, Any]:
+    return {
+        "image": p.image,
+        **({} if p.frame is None else {"frame": p.frame, "time": p.time}),
+        "instance": p.instance,
+        **({} if p.trust is None else {"typical": float(p.trust.typical)}),
+        "keypoints": [_point(p, k) for k in range(len(p.names))],
+    }
 
 
 def _point(p: ImagePrediction, k: int) -> dict[str, Any]:

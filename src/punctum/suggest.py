@@ -24,10 +24,10 @@ from punctum.model import KeypointModel
 from punctum.model_density import density_of
 from punctum.overlays import view_prediction
 from punctum.predict import Predictor, check_kind, load_model
-from punctum.predict_files import gather
 from punctum.predict_layers import LayerPredictor
 from punctum.progress import count
 from punctum.schema import Schema
+from punctum.stream.gather import gather_stills
 from punctum.suggest_choose import Choice, choose
 from punctum.suggest_looks import Looks, look, unlabelled
 from punctum.terminal import print_notes
@@ -90,7 +90,7 @@ def suggest(
 
 
 def _sources(given: Sequence[str | Path], model: KeypointModel) -> list[list[Path] | Annotations]:
-    pictures, annotated = gather(given)
+    pictures, annotated = gather_stills(given)
     for annotations in annotated:
         check_kind(model, annotations)
     return [*([list(dict.fromkeys(pictures))] if pictures else []), *annotated]
