@@ -19,9 +19,10 @@ from punctum.flip_test import mirrored_mean
 from punctum.heads import Prediction
 from punctum.model import KeypointModel, ModelConfig
 from punctum.predict import Predictor
-from punctum.predict_files import gather, predict_files
+from punctum.predict_files import predict_files
 from punctum.predict_write import write_predictions
 from punctum.schema import Schema
+from punctum.stream.gather import gather_stills
 
 
 class BlobFinder(KeypointModel):
@@ -225,7 +226,7 @@ def test_predict_files_takes_pictures_folders_and_annotations(trained: Path, sce
     # A picture that was named twice is drawn once, with both predictions.
     assert len(drawings) == 12
     assert read_image(drawings[0]).shape == (512, 512, 3)  # Eight times larger, to be legible.
-    pictures, annotated = gather([scenes / "images"])
+    pictures, annotated = gather_stills([scenes / "images"])
     assert len(pictures) == 36
     assert annotated == []
 

@@ -1,6 +1,6 @@
 """From pictures to coordinates in their own pixels."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ from punctum.predict_reading import KEPT_BYTES, Crops, KeptCrops, Sample, read_a
 from punctum.reading import Reading, reading_of
 from punctum.scales import Scales
 from punctum.schema import Schema
+from punctum.stream.boxes import Detector, detected, own_box
+from punctum.stream.items import Item, as_items
+from punctum.stream.predicting import predicted
 
 Picture = str | Path | NDArray[Any]
 Box = Sequence[float]
@@ -116,6 +119,34 @@ class Predictor:
         names = [f"array {i}" if isinstance(p, np.ndarray) else str(p) for i, p in enumerate(images)]
         points = self.points(images, boxes or [None] * len(images), on_batch, spacing)
         return as_predictions(points, names, [""] * len(names), self.schema.names)
+
+    def stream(
+        self,
+        images: Iterable[Picture | Item],
+        *,
+        boxes: Detector | None = None,
+        on_error: Callable[[str], object] | None = None,
+    ) -> Iterator[ImagePrediction]:
+        """Find the keypoints in pictures as they come, however many there are: memory holds a few batches.
+
+        Args:
+            images: paths or arrays, as `predict` takes them, or what `punctum.stream.video.read_video` yields.
+            boxes: a function from RGB pixels (H, W, 3) to the boxes (N, 4) of its instances, as x, y, width, height;
+                called with one picture at a time, in another thread.
+            on_error: called with the reason where a picture cannot be read, which is left out; None: it is raised.
+        Yields:
+            The instances, in the order of the pictures.
+        Raises:
+            ValueError: a picture cannot be read (named).
+        Example:
+            >>> from punctum.stream.video import read_video  # doctest: +SKIP
+            >>> for p in load("runs/first").stream(read_video("mouse.mp4")):  # doctest: +SKIP
+            ...     print(p.frame, p.time, p.keypoints)
+        """
+        where = own_box if boxes is None else detected(boxes)
+        items = ((0, item) for item in as_items(images))
+        for _, piece in predicted(self, items, boxes=where, on_error=on_error):
+            yield from piece.predictions(self.schema)
 
     def predict_annotations(
         self, annotations: Annotations, on_batch: Callable[[int], object] | None = None

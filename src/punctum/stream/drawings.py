@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from punctum.data.errors import counted
 from punctum.data.images import Intensity, to_unit
 from punctum.data.volumes import is_volume, read_picture
 from punctum.draw import write_png
@@ -55,7 +56,7 @@ def draw_all(results: Results, sources: Sequence[Source], drawing: Drawing, inte
     taken: set[str] = set()
     frames = 0
     for number, source in enumerate(sources):
-        if isinstance(source, Video):
+        if isinstance(source, Video) and _any_frame(results, number):
             out = drawing.to if is_video(drawing.to) else drawing.to / free_name(source.path.stem, taken, ".mp4")
             frames += draw_video(
                 source.path,
@@ -78,8 +79,13 @@ def draw_all(results: Results, sources: Sequence[Source], drawing: Drawing, inte
         picture = _drawn(Path(path), found, results, drawing.ellipses, intensity, lengths.get(path))
         write_png(drawing.to / free_name(Path(path).stem, taken), picture)
         pictures += 1
-    parts = [f"{pictures} drawings"] if pictures or not frames else []
-    return ", ".join([*parts, *([f"{frames} frames of video"] if frames else [])])
+    parts = [counted(pictures, "drawing")] if pictures or not frames else []
+    return ", ".join([*parts, *([f"{counted(frames, 'frame')} of video"] if frames else [])])
+
+
+def _any_frame(results: Results, source: int) -> bool:
+    """Whether anything could be read of a video."""
+    return any(not entry.error for entry, _ in results.frames_of(source))
 
 
 def _drawn(

@@ -1,12 +1,13 @@
 """What a stream is made of: pictures one by one, wherever they come from."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from punctum.data import Annotations
@@ -35,6 +36,17 @@ class Item:
     frame: int | None = None
     time: float | None = None
     error: str = ""
+
+
+def as_items(images: Iterable[str | Path | NDArray[Any] | Item]) -> Iterator[Item]:
+    """Pictures as a user holds them, named as `Predictor.predict` names them."""
+    for i, image in enumerate(images):
+        if isinstance(image, Item):
+            yield image
+        elif isinstance(image, np.ndarray):
+            yield Item(f"array {i}", image)
+        else:
+            yield Item(str(image), Path(image))
 
 
 class Source(Protocol):

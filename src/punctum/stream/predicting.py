@@ -142,10 +142,9 @@ def _load(finder: Finder, item: Item, boxes: Boxes) -> list[tuple[Entry, Sample 
         found = boxes(item, image)
         crops = [finder.sample(item.picture, image, box, item.spacing) for _, box in found]
     except ValueError as error:
-        # What is wrong with a frame must be said of the frame: as pixels it has no name.
-        if str(item.picture) in str(error) or item.image in str(error):
-            raise
-        raise ValueError(f"{item.image}: {error}") from error
+        if isinstance(item.picture, np.ndarray):  # As pixels it has no name of its own.
+            raise ValueError(f"{item.image}: {str(error).removeprefix('array 0 ')}") from error
+        raise
     if not found:
         return [(_entry(item, found=False), None)]
     return [

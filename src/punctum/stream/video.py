@@ -17,6 +17,10 @@ VIDEO_ENDINGS = (
 )  # fmt: skip
 
 
+class VideoError(ValueError):
+    """A file of which not one frame can be had."""
+
+
 def is_video(path: str | Path) -> bool:
     """Whether a file is a video, by its ending.
 
@@ -32,17 +36,14 @@ class Video:
     """The frames of a video file as a source of items.
 
     Frames are numbered from 0 in the order in which they are shown; one that cannot be decoded keeps its number, and
-    its item says why. They are turned as the file's rotation flag says; formats with more than 8 bits stay deep
-    (uint16). Reading goes from the beginning always: to enter a video elsewhere is not exact with every codec.
+    its item says why. So does a single item without a number, where the file cannot be opened. Frames are turned as
+    the file's rotation flag says; formats with more than 8 bits stay deep (uint16). Reading always goes from the
+    beginning: to enter a video elsewhere is not exact with every codec.
 
     Args:
         path: the file.
     Raises:
-        ValueError: while reading: the file is no video, has no frames, or cannot be opened.
         ImportError: PyAV is missing.
-    Example:
-        >>> for item in Video(Path("mouse.mp4")).items():  # doctest: +SKIP
-        ...     print(item.frame, item.time, item.picture.shape)
     """
 
     path: Path
@@ -54,22 +55,24 @@ class Video:
     @property
     def count(self) -> int | None:
         """What the file says of itself, by frames or by duration; it need not be true."""
-        with opened(self.path) as (_, stream):
-            if stream.frames:
-                return int(stream.frames)
-            rate = stream.average_rate
-            seconds = stream.duration * stream.time_base if stream.duration else None
-            return None if seconds is None or not rate else round(seconds * rate)
+        try:
+            with opened(self.path) as (_, stream):
+                if stream.frames:
+                    return int(stream.frames)
+                seconds = stream.duration * stream.time_base if stream.duration else None
+                return None if seconds is None or not stream.average_rate else round(seconds * stream.average_rate)
+        except VideoError:  # It will be told when its turn comes.
+            return None
 
     def items(self, start: int = 0) -> Iterator[Item]:
-        for i, (frame, error) in enumerate(frames(self.path)):
-            if i < start:
-                continue
-            name = f"{self.path}#{i}"
-            if error or frame is None:
-                yield Item(name, None, frame=i, error=error)
-            else:
-                yield Item(name, upright(frame), frame=i, time=frame.time)
+        try:
+            for i, (frame, error) in enumerate(frames(self.path)):
+                if i >= start:
+                    name = f"{self.path}#{i}"
+                    pixels = None if error else upright(frame)
+                    yield Item(name, pixels, frame=i, time=None if error else frame.time, error=error)
+        except VideoError as reason:
+            yield Item(str(self.path), None, error=str(reason).removeprefix(f"{self.path}: "))
 
     def contents(self) -> str:
         return digest([str(self.path)])
@@ -78,11 +81,21 @@ class Video:
         return digest([stamp(self.path)])
 
 
+def read_video(path: str | Path) -> Iterator[Item]:
+    """The frames of a video, for `Predictor.stream`.
+
+    Example:
+        >>> for item in read_video("mouse.mp4"):  # doctest: +SKIP
+        ...     print(item.frame, item.time, item.picture.shape)
+    """
+    return Video(Path(path)).items()
+
+
 def frames(path: Path) -> Iterator[tuple[Any, str]]:
     """A video's frames as PyAV has them, each with the reason why it cannot be used, or "".
 
     Raises:
-        ValueError: the file cannot be opened, or there is no frame in it.
+        VideoError: the file cannot be opened, or there is no frame in it.
     """
     av = pyav()
     with opened(path) as (container, stream):
@@ -109,7 +122,7 @@ def frames(path: Path) -> Iterator[tuple[Any, str]]:
     if read < expected:
         yield None, f"the file is cut off: it should hold {expected} frames, and ends after {read}"
     elif not any_frame:
-        raise ValueError(f"{path}: the video holds no frame that can be decoded")
+        raise VideoError(f"{path}: the video holds no frame that can be decoded")
 
 
 def _listed(container: Any, stream: Any) -> int:
@@ -127,7 +140,7 @@ def opened(path: Path) -> Iterator[tuple[Any, Any]]:
     """A video file and its first video stream.
 
     Raises:
-        ValueError: it is no video, or damaged beyond opening.
+        VideoError: it is no video, or damaged beyond opening.
         OSError: there is no such file, or it may not be read.
     """
     av = pyav()
@@ -136,10 +149,10 @@ def opened(path: Path) -> Iterator[tuple[Any, Any]]:
     try:
         container = av.open(str(path), metadata_errors="ignore")
     except av.error.FFmpegError as error:
-        raise ValueError(f"{path}: cannot be opened as a video: {error.strerror} (cut off or damaged?)") from None
+        raise VideoError(f"{path}: cannot be opened as a video: {error.strerror} (cut off or damaged?)") from None
     with container:
         if not container.streams.video:
-            raise ValueError(f"{path}: there is no video in this file")
+            raise VideoError(f"{path}: there is no video in this file")
         yield container, container.streams.video[0]
 
 

@@ -67,8 +67,10 @@ def _rows(results: Results, animals: int) -> Iterator[Row]:
     numbered = results.videos == (True,)
     missing: list[float | None] = [None] * (len(COORDS) * len(results.schema.names))
     for _, entry, found in results.by_picture():
+        if numbered and entry.frame is None:  # A video that cannot be opened has no frame to name a row by.
+            continue
         cells = [value for p in found for value in _cells(p)] + missing * (animals - len(found))
-        yield entry.frame if numbered and entry.frame is not None else entry.image, cells
+        yield entry.image if entry.frame is None or not numbered else entry.frame, cells
 
 
 def _cells(p: ImagePrediction) -> list[float | None]:
