@@ -174,6 +174,7 @@ def _say(results: Results, finder: Predictor, boxes: Boxes, out: Path, console: 
 
 
 def source_of(found: Gathered, finder: Predictor, spacing: Sequence[float] | None, console: Console) -> Source:
+    """What was named on the command line, as pictures for the model."""
     if isinstance(found, Annotations):
         return Annotated(found)
     if isinstance(found, Video):
@@ -185,6 +186,7 @@ def source_of(found: Gathered, finder: Predictor, spacing: Sequence[float] | Non
 
 
 def boxes_from(given: str | Path | Detector | None) -> Boxes:
+    """Where instances are, from what a user gives: nothing, a file, a function."""
     if given is None:
         return own_box
     return BoxFile(given) if isinstance(given, (str, Path)) else detected(given)
@@ -217,6 +219,7 @@ def told_boxes(boxes: str | Path | Detector | None) -> str | None:
 
 
 def told_contents(sources: Sequence[Source]) -> str:
+    """Sources as they are told apart: the first one's name, and a digest of all."""
     more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
     return f"{sources[0].name}{more} ({digest(source.contents() for source in sources)})"
 

@@ -94,10 +94,20 @@ def changes(header: Path, wanted: Mapping[str, Any]) -> list[str]:
         before = json.loads(header.read_text(encoding="utf-8"))
     except ValueError:
         before = {}
+    return told_changes(before, wanted)
+
+
+def told_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Where two descriptions by name differ, in words.
+
+    Example:
+        >>> told_changes({"batch size": 32, "places": 0}, {"batch size": 16, "places": 0})
+        ['batch size was 32, is 16']
+    """
     return [
-        f"{name} was {_told(before.get(name))}, is {_told(wanted.get(name))}"
-        for name in dict.fromkeys([*before, *wanted])
-        if before.get(name) != wanted.get(name)
+        f"{name} was {_told(before.get(name))}, is {_told(now.get(name))}"
+        for name in dict.fromkeys([*before, *now])
+        if before.get(name) != now.get(name)
     ]
 
 
