@@ -105,13 +105,9 @@ def predict_on_ray(
             level=level_of(finder.reading.calibration, level),
             frames=any(isinstance(source, Video) for source in sources),
         )
-        header = basis | {
-            "boxes": told_boxes(boxes),
-            "pictures": told_contents(sources),
-            "shard": shard,
-            "level": level,
-        }
-        _agree(out, header)
+        asked = {"boxes": told_boxes(boxes), "pictures": told_contents(sources), "shard": shard, "level": level}
+        _agree(out, basis | asked)
+        remove_leftovers(out)
         with _words_of_errors(out, console):
             predict_shards(ray, shards, work, where, len(finder.schema.names), console)
     _finish(shards, work, finder, sources, console)
