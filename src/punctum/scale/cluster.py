@@ -15,6 +15,8 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Its C++ part tells of every worker that has arguments; what goes wrong, Python says.
     "RAY_BACKEND_LOG_LEVEL": "fatal",
+    # Workers of a cluster of one's own are as important as the command itself; Ray would let all else go first.
+    "RAY_worker_niceness": "0",
     # What workers without a GPU shall see of GPUs: nothing is changed, and nothing said about it.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
