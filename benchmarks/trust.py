@@ -53,7 +53,7 @@ THOROUGH = ("density",)
 CACHED = ["--input-size", "96", "--hardware.cache", "ram"]
 TRAIN = {
     "helen": ["--crop.region", "image", "--backbone.width", "0.25", "--max-epochs", "30", *CACHED, *ALIGNED],
-    "lspet": ["--backbone.width", "0.5", "--max-epochs", "14", *CACHED],
+    "lspet": ["--backbone.width", "0.5", "--max-epochs", "9", *CACHED],
 }
 DEFAULT = "density,dsnt+js,heatmap,sampling:crps,sampling,sampling:uniform,sampling:gaussian"
 RULES = ("head", "mean", "mode", "median")

@@ -108,3 +108,34 @@ def compare(scenes: Path, tiny: list[str], in_process: list[Path]) -> Callable[.
         return run.compare(request, folder, jobs=2, command="punctum compare ...")
 
     return call
+
+
+@pytest.fixture(scope="session")
+def untrained(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder of a density head that has learned nothing, calibrated at 50 and 80 %: all that an export asks."""
+    from punctum.calibrate import calibrate
+    from punctum.data import read
+    from punctum.model import KeypointModel, ModelConfig
+
+    torch.manual_seed(0)
+    backbone = {"name": "resnet18", "width": 0.125, "output_stride": 8}
+    crop = {"region": "image", "padding": 1.0}
+    config = ModelConfig(read(scenes / "train.json").schema, (64, 64), backbone, {"name": "density"}, crop)
+    model = KeypointModel(config).eval()
+    with torch.no_grad():
+        model.heads[0].conv.weight.mul_(30)  # Hills and valleys, as of a network that has learned.
+    run = tmp_path_factory.mktemp("untrained") / "run"
+    model.save(run / "model")
+    calibrate(run, scenes / "train.json", levels=(0.5, 0.8), within=0.2, device="cpu")
+    return run
+
+
+@pytest.fixture(scope="session")
+def onnx_file(untrained: Path, scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its export."""
+    pytest.importorskip("onnxscript")
+    from punctum.export.run import Request, export
+
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    export(untrained, path, Request(samples=str(scenes / "test.json")))
+    return path

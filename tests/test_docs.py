@@ -3,6 +3,7 @@
 import importlib
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,14 +17,18 @@ import punctum.calibrate
 import punctum.check
 import punctum.check_labels
 import punctum.compare.run
+import punctum.convert
 import punctum.demo
+import punctum.deploy.predict_onnx
 import punctum.diagnose
 import punctum.evaluate
+import punctum.export.run
 import punctum.info
 import punctum.predict_files
 import punctum.recipes
 import punctum.report.folder
 import punctum.score
+import punctum.serve.run
 import punctum.sigmas
 import punctum.suggest
 import punctum.train
@@ -66,12 +71,14 @@ def small_train(settings: TrainSettings, **options: Any) -> punctum.train.TrainR
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what the pages speak of: data/train.json, data/test.json, data/images, runs/first, run.yaml."""
+def workplace(tmp_path_factory: pytest.TempPathFactory, onnx_file: Path) -> Path:
+    """A folder with what the pages speak of: data/train.json, data/test.json, data/images, runs/first, run.yaml, and
+    model.onnx."""
     folder = tmp_path_factory.mktemp("docs")
     data = write_scenes(folder / "data", 8, seed=0)
     write_scenes(folder / "data", 4, seed=1, split="test")
     small_train(TrainSettings(data=str(data), out=str(folder / "runs" / "first")))
+    shutil.copy(onnx_file, folder / "model.onnx")
     (folder / "run.yaml").write_text(blocks(ROOT / "docs" / "training.md", "yaml")[0])
     return folder
 
@@ -118,18 +125,22 @@ def test_commands_of_the_page_parse(
         (punctum.check_labels, "check_labels"),
         (punctum.suggest, "suggest"),
         (punctum.train, "train"),
+        (punctum.convert, "convert"),
         (punctum.compare.run, "compare"),
         (punctum.evaluate, "evaluate"),
         (punctum.diagnose, "diagnose"),
         (punctum.score, "score"),
         (punctum.calibrate, "calibrate"),
         (punctum.predict_files, "predict_files"),
+        (punctum.deploy.predict_onnx, "predict_onnx"),
+        (punctum.export.run, "export"),
         (punctum.sigmas, "estimate"),
         (punctum.demo, "demo"),
         (punctum.info, "print_info"),
         (punctum.benchmark_run, "benchmark"),
         (punctum.recipes, "print_recipes"),
         (punctum.report.folder, "write_report"),
+        (punctum.serve.run, "serve"),
     ]:
         monkeypatch.setattr(module, name, lambda *args, **options: called.append(args))
     for words in commands(page):

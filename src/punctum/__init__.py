@@ -14,13 +14,13 @@ __version__ = "0.1.0"
 __all__ = ["load"]
 
 if TYPE_CHECKING:
-    from punctum.predict import load
+    from punctum.loading import load
 
 
 def __getattr__(name: str) -> Any:
     # PEP 562: `punctum.load` brings OpenCV and the model code along, `import punctum` does not.
     if name == "load":
-        from punctum.predict import load
+        from punctum.loading import load
 
         return load
     raise AttributeError(f"module 'punctum' has no attribute {name!r}")

@@ -9,6 +9,7 @@ from dataclasses import replace
 from rich.console import Console
 
 from punctum.cli_options import AS_CALIBRATED, COMPILE, DECODE, FLIP_TEST, numbers, parser_of
+from punctum.cli_serve import serve
 from punctum.cli_words import underscored
 
 # A verb's function imports what it needs when it runs, so that `punctum --help` answers at once.
@@ -77,7 +78,7 @@ def _check(args: list[str], console: Console) -> None:
         "data",
         nargs="+",
         metavar="[RUN] DATA",
-        help="annotations: COCO keypoints JSON, DeepLabCut csv, MPII's files, or a folder with one JSON or csv; "
+        help="annotations of COCO, DeepLabCut, SLEAP, Label Studio, CVAT, YOLO-pose, MPII, or their folder; "
         "before them a run folder that `punctum train` made",
     )
     parser.add_argument("--images", help="folder of the images, where it cannot be told from the annotations")
@@ -255,9 +256,20 @@ def _score(args: list[str], console: Console) -> None:
 
 
 def _predict(args: list[str], console: Console) -> None:
+    if any(word.endswith(".onnx") for word in args):
+        from punctum.cli_predict_onnx import run_predict_onnx
+
+        run_predict_onnx(args, console)
+        return
     from punctum.cli_predict import predict
 
     predict(args, console)
+
+
+def _export(args: list[str], console: Console) -> None:
+    from punctum.cli_export import run_export
+
+    run_export(args, console)
 
 
 def _suggest(args: list[str], console: Console) -> None:
@@ -349,6 +361,12 @@ def _recipes(args: list[str], console: Console) -> None:
     print_recipes(given.name, console)
 
 
+def _convert(args: list[str], console: Console) -> None:
+    from punctum.cli_convert import run_convert
+
+    run_convert(args, console)
+
+
 COMMANDS: dict[str, tuple[Command, str]] = {
     "check": (_check, "look at the labels before training on them, and again with a model"),
     "train": (_train, "train a model on annotated images"),
@@ -359,7 +377,10 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "report": (_report, "a page of what was measured, to look at and pass on"),
     "score": (_score, "measure anyone's predictions, from a file"),
     "predict": (_predict, "find keypoints in new images"),
+    "serve": (serve, "a model behind HTTP on this machine, with a page to drop pictures on"),
+    "export": (_export, "a model as one file for other programs: ONNX or torch.export"),
     "suggest": (_suggest, "which images to label next"),
+    "convert": (_convert, "annotations of one tool into those of another"),
     "sigmas": (_sigmas, "how exactly people label: OKS sigmas from repeated labels"),
     "recipes": (_recipes, "the papers' settings, to train with"),
     "demo": (_demo, "the whole way on made-up scenes, in three minutes"),

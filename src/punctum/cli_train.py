@@ -54,7 +54,7 @@ def build_parser(head: str, backbone: str) -> ArgumentParser:
         "annotations",
         nargs="?",
         metavar="data",
-        help="COCO keypoints JSON, DeepLabCut csv, MPII's files, or a folder",
+        help="annotations of COCO, DeepLabCut, SLEAP, Label Studio, CVAT, YOLO-pose, MPII or a csv, or their folder",
     )
     parser.add_argument("--data", help="the same, as a setting that --config may hold")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out after its last epoch")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,24 @@ class ImagePrediction:
     places: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
     frame: int | None = None
     time: float | None = None
+
+    def to_dataframe(self) -> Any:
+        """A pandas table with a row per point; see `punctum.hand_on.to_dataframe`, which takes many at once."""
+        from punctum.hand_on import to_dataframe
+
+        return to_dataframe([self])
+
+    def to_coco(self, image_id: int = 1, category_id: int = 1) -> dict[str, Any]:
+        """One COCO keypoint result; see `punctum.hand_on.to_coco`, which takes many at once."""
+        from punctum.hand_on import to_coco
+
+        return to_coco([self], image_ids={self.image: image_id}, category_id=category_id)[0]
+
+    def to_supervision(self) -> Any:
+        """supervision's KeyPoints; see `punctum.hand_on.to_supervision`, which takes all instances of a picture."""
+        from punctum.hand_on import to_supervision
+
+        return to_supervision([self])
 
 
 def as_predictions(

@@ -76,7 +76,7 @@ class Trust(Joined):
         levels: L probabilities.
         radius: (N, K, L) of the balls around the points, pixels.
         factor: (N, K, L): the ellipses are all within so many standard deviations of the calibrated covariance.
-        area: (N, K, L) of the highest-density regions, pixels^D.
+        area: (N, K, L) of the highest-density regions, pixels^D; None of an exported model, which has none.
         flags: by name (N, K): "wide", "two" (places), "flat".
         typical: (N,) share of the calibration instances that are at least as uncertain.
         judged: where the truth is known, how the promises fared.
@@ -85,7 +85,7 @@ class Trust(Joined):
     levels: tuple[float, ...]
     radius: Array
     factor: Array
-    area: Array
+    area: Array | None
     flags: dict[str, Flags]
     typical: Array
     judged: Judged | None = None

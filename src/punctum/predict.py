@@ -11,6 +11,7 @@ from torch import Tensor
 
 from punctum.data import Annotations
 from punctum.data.crop import CropSettings, crop_image, crop_matrix, to_image_matrix
+from punctum.data.images import as_image
 from punctum.data.volumes import as_volume, is_volume, read_picture, read_spacing
 from punctum.decision import Decision
 from punctum.flip_test import mirrored_mean
@@ -221,6 +222,34 @@ class Predictor:
         known = None if truth is None else torch.from_numpy(truth)
         return self.reading.points(prediction, to_image, sizes, scales, known)
 
+    def predict_samples(
+        self,
+        samples: Sequence[Sample],
+        boxes: Sequence[Box | None],
+        reading: Reading | None = None,
+        *,
+        heatmaps: bool = False,
+    ) -> tuple[list[ImagePrediction], Tensor | None]:
+        """One batch of what `read` has made, for those who gather their own batches.
+
+        Args:
+            samples: no more than go through the network at once.
+            boxes: those that the samples were read with.
+            reading: another one than the predictor's own.
+            heatmaps: return them, too.
+        Returns:
+            The predictions, and the heatmaps (B, K, *S) where they were asked for and the head has them.
+        """
+        reading = reading or self.reading
+        crops, matrices, sizes = zip(*samples, strict=True)
+        to_image, extents = torch.stack(matrices), np.array(sizes, dtype=np.int64)
+        found = self._forward(torch.stack(crops), len(crops), heatmaps=heatmaps or reading.needs_heatmaps)
+        scales = Scales.of(_boxes(boxes, extents.shape[1]), extents)
+        points = reading.points(found, to_image, extents, scales, None)
+        names = [f"array {i}" for i in range(len(crops))]
+        predictions = as_predictions(points, names, [""] * len(crops), self.schema.names)
+        return predictions, found.heatmap if heatmaps else None
+
     def heatmaps(self, annotations: Annotations) -> Iterator[tuple[Tensor, Prediction, Tensor]]:
         """What the model sees and what it makes of it, batch by batch, heatmaps included.
 
@@ -290,7 +319,7 @@ class Predictor:
         """A picture as (*S, C), with as many axes as the model learned on."""
         axes = len(self.crop.input_size)
         if isinstance(picture, np.ndarray):
-            return _as_rgb(picture, index) if axes == 2 else as_volume(picture, f"array {index}")
+            return as_image(picture, f"array {index}") if axes == 2 else as_volume(picture, f"array {index}")
         image = read_picture(picture)
         if image.ndim - 1 != axes:
             kinds = {2: "images", 3: "volumes (.npy, .npz)"}
@@ -369,21 +398,6 @@ def kind_of(dims: int, picture_axes: int) -> str:
         return "layers in scans"
     depth = " with a depth" if dims > picture_axes else ""
     return f"points{depth} in {'volumes' if picture_axes == 3 else 'images'}"
-
-
-def _as_rgb(array: NDArray[Any], index: int) -> NDArray[Any]:
-    """An array that a user holds, in the form that `read_image` returns."""
-    if array.ndim == 2:
-        array = array[..., None]
-    if array.ndim != 3 or array.shape[-1] not in (1, 3, 4) or 0 in array.shape:
-        raise ValueError(f"array {index} has shape {array.shape}: expected (H, W), (H, W, 3) or (H, W, 4)")
-    if array.dtype.kind == "f":
-        array = array.astype(np.float32)
-        if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
-            raise ValueError(f"array {index} is of floating type: its values must lie in [0, 1]")
-    elif array.dtype not in (np.uint8, np.uint16):
-        raise ValueError(f"array {index} is {array.dtype}: expected uint8, uint16 or float in [0, 1]")
-    return np.ascontiguousarray(np.repeat(array, 3, axis=-1) if array.shape[-1] == 1 else array[..., :3])
 
 
 def _boxes(boxes: Sequence[Box | NDArray[np.float64] | None], dims: int) -> NDArray[np.float64]:

@@ -9,6 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from punctum.files import write_text
 from punctum.image_prediction import ImagePrediction
 
@@ -88,8 +91,9 @@ def _more(p: ImagePrediction, k: int, level: int) -> dict[str, Any]:
     if (trust := p.trust) is not None:
         name = f"{100 * trust.levels[level]:g}"
         columns |= {f"radius_{name}": float(trust.radius[k, level]), f"ellipse_{name}": float(trust.factor[k, level])}
-        columns |= {f"area_{name}": float(trust.area[k, level]), "flags": " ".join(_flags(p, k))}
-        columns["typical"] = float(trust.typical)
+        if trust.area is not None:
+            columns[f"area_{name}"] = float(trust.area[k, level])
+        columns |= {"flags": " ".join(_flags(p, k)), "typical": float(trust.typical)}
     for n, place in enumerate(_places(p, k), 1):
         columns |= {f"{axis}_{n}": v for axis, v in zip(AXES, place["place"], strict=False)}
         columns[f"mass_{n}"] = place["mass"]
@@ -139,8 +143,7 @@ def _point(p: ImagePrediction, k: int) -> dict[str, Any]:
             f"{level:g}": {
                 "radius": float(trust.radius[k, i]),
                 "ellipse": float(trust.factor[k, i]),
-                # Without an end: JSON has no infinity.
-                "area": float(trust.area[k, i]) if math.isfinite(trust.area[k, i]) else None,
+                **_area(trust.area, k, i),
             }
             for i, level in enumerate(trust.levels)
         }
@@ -152,3 +155,10 @@ def _point(p: ImagePrediction, k: int) -> dict[str, Any]:
             if found["mass"] > 0
         ]
     return point
+
+
+def _area(area: NDArray[np.float64] | None, k: int, level: int) -> dict[str, float | None]:
+    """Of the region: without an end None, since JSON has no infinity; no entry of a model that does not know it."""
+    if area is None:
+        return {}
+    return {"area": float(area[k, level]) if math.isfinite(area[k, level]) else None}

@@ -7,8 +7,6 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from punctum.metrics.oks import BOX_SHARE
-
 Word = Literal["bbox", "image", "pixels"]
 
 
@@ -51,6 +49,9 @@ class Scales:
 
     def areas(self) -> NDArray[np.float64]:
         """(N,) areas as OKS counts them where a file gives none: 0.53 of the box."""
+        # Metrics bring torch along, and lengths are asked for without it.
+        from punctum.metrics.oks import BOX_SHARE
+
         return BOX_SHARE * self.boxes.prod(1)
 
     def oks_lengths(self, sigmas: Sequence[float]) -> NDArray[np.float64]:

@@ -10,6 +10,8 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
+from punctum.calibration.isotonic import count_below
+
 
 def quantile(scores: Tensor, level: float, images: Tensor | None = None, *, what: str = "scores") -> float:
     """The bound that a new score keeps with at least the probability `level`, over calibration sets and new images.
@@ -85,7 +87,7 @@ def p_values(scores: Tensor, calibration: Tensor) -> Tensor:
         tensor([1.0000, 0.5000, 0.2500], dtype=torch.float64)
     """
     values = calibration.sort().values
-    below = torch.searchsorted(values, scores.to(values).contiguous())
+    below = count_below(values, scores.to(values))
     below = torch.where(scores.isnan(), len(values), below)
     return (1.0 + (len(values) - below).to(torch.float64)) / (len(values) + 1)
 

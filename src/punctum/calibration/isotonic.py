@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from punctum.ops.recording import is_exporting
+
 
 @dataclass(frozen=True, eq=False)
 class IsotonicMap:
@@ -39,7 +41,7 @@ class IsotonicMap:
         """The curve at scores of any shape, float64, within [0, 1]; at NaN, its lowest value."""
         scores = scores.to(torch.float64)
         scores = torch.where(scores.isnan(), -torch.inf, scores).clamp(self.x[0], self.x[-1])
-        above = torch.searchsorted(self.x, scores.contiguous()).clamp_min(1).clamp_max(len(self.x) - 1)
+        above = count_below(self.x, scores).clamp_min(1).clamp_max(len(self.x) - 1)
         below = (above - 1).clamp_min(0)
         width = (self.x[above] - self.x[below]).clamp_min(torch.finfo(torch.float64).tiny)
         share = (scores - self.x[below]) / width
@@ -79,6 +81,18 @@ class IsotonicMap:
         mass = torch.zeros_like(x).index_add_(0, position, w)
         mean = torch.zeros_like(x).index_add_(0, position, w * y) / mass
         return cls(*_pool(x, mean, mass))
+
+
+def count_below(ordered: Tensor, values: Tensor) -> Tensor:
+    """How many of ordered numbers (M,) are smaller than each value: `searchsorted`, and in a form that ONNX has.
+
+    Example:
+        >>> count_below(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.0, 9.0]))
+        tensor([1, 3])
+    """
+    if is_exporting():
+        return (ordered < values[..., None]).sum(-1)
+    return torch.searchsorted(ordered, values.contiguous())
 
 
 def _pool(x: Tensor, mean: Tensor, mass: Tensor) -> tuple[Tensor, Tensor]:

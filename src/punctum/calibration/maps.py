@@ -9,6 +9,7 @@ from torch import Tensor
 
 from punctum.heads import Prediction
 from punctum.ops import pixels_matrix, spatial_size, transform_covariance, transform_points
+from punctum.ops.coords import normalized_matrix
 
 CELLS = 16
 """Cells per axis of a crop of which there is no heatmap: the unit that spreads are counted in."""
@@ -121,7 +122,7 @@ def in_cells(prediction: Prediction) -> tuple[Tensor, Tensor]:
 
 def cells_to_image(to_image: Tensor, size: Sequence[int]) -> Tensor:
     """(B, D + 1, D + 1) float64: from heatmap pixels to original pixels."""
-    return to_image.to(torch.float64) @ torch.linalg.inv(pixels_matrix(size))
+    return to_image.to(torch.float64) @ normalized_matrix(size)
 
 
 def errors_in_cells(maps: MapSet) -> Tensor:

@@ -3,14 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from punctum.schema import Schema
+
+if TYPE_CHECKING:
+    # Annotations are read where there is no torch too: pictures' boxes for an exported model.
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,19 +100,21 @@ class Batch:
         ids: (B,) int64, positions in the `Annotations` that the batch was drawn from.
     """
 
-    images: Tensor
-    coords: Tensor
-    visible: Tensor
-    absent: Tensor
-    to_image: Tensor
-    ids: Tensor
+    images: "Tensor"
+    coords: "Tensor"
+    visible: "Tensor"
+    absent: "Tensor"
+    to_image: "Tensor"
+    ids: "Tensor"
 
-    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
+    def to(self, device: "torch.device | str", *, non_blocking: bool = False) -> "Batch":
         """The same on another device. Lightning and `DataLoader` ask for this method and `pin_memory`."""
+        import torch
+
         device = torch.device(device)
 
         def move(tensor: Any) -> Any:
-            if not isinstance(tensor, Tensor):
+            if not isinstance(tensor, torch.Tensor):
                 return tensor
             # Apple's GPUs have no float64.
             single = device.type == "mps" and tensor.dtype == torch.float64
@@ -119,5 +124,7 @@ class Batch:
 
     def pin_memory(self) -> "Batch":
         """The same in page-locked memory, from which a GPU copies faster."""
+        from torch import Tensor
+
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return type(self)(**{name: v.pin_memory() if isinstance(v, Tensor) else v for name, v in values.items()})

@@ -9,13 +9,10 @@ from typing import Literal
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from punctum.data.grid import cells_matrix, pixels_matrix
 from punctum.data.images import Image, Intensity, intensity_range, scale_intensity
-from punctum.data.resample import warp_volume
-from punctum.ops import pixels_matrix, to_normalized
-from punctum.ops.coords import cells_matrix
 
 Matrix = NDArray[np.float64]
 ImageSize = tuple[int, ...]
@@ -121,7 +118,7 @@ def _rotation(degrees: float, axis: Sequence[float]) -> NDArray[np.float64]:
 @lru_cache(maxsize=64)
 def _pixels(size: ImageSize) -> Matrix:
     """`pixels_matrix` of a size that every sample asks for."""
-    matrix = pixels_matrix(size).numpy()
+    matrix = pixels_matrix(size)
     matrix.setflags(write=False)
     return matrix
 
@@ -131,7 +128,7 @@ def region_of(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Centre (x, y[, z]) and extent (width, height[, depth]) of what is to be seen, padding included."""
     if box is None or settings.region == "image" or np.isnan(box).any():
-        return pixels_matrix(image_size).numpy()[:-1, -1], np.array(image_size[::-1], dtype=np.float64)
+        return pixels_matrix(image_size)[:-1, -1], np.array(image_size[::-1], dtype=np.float64)
     box, dims = np.asarray(box, dtype=np.float64), len(image_size)
     if box.shape != (2 * dims,):
         raise ValueError(f"a box here is {2 * dims} numbers, its corner and its extent, got {box.tolist()}")
@@ -160,7 +157,7 @@ def inside(points: NDArray[np.float64], size: ImageSize) -> NDArray[np.bool_]:
         >>> inside(np.array([[-0.5, 0.0], [-0.6, 0.0], [np.nan, 0.0]]), (48, 64))
         array([ True, False, False])
     """
-    return (to_normalized(torch.from_numpy(points), size).abs() <= 1).all(-1).numpy()
+    return np.all(np.abs((2 * points + 1) / np.array(size[::-1]) - 1) <= 1, axis=-1)
 
 
 def warp(image: Image, matrix: Matrix, size: ImageSize, *, as_stored: bool = False) -> Image:
@@ -196,6 +193,9 @@ def warp(image: Image, matrix: Matrix, size: ImageSize, *, as_stored: bool = Fal
     to_window[:-1, -1] = low
     matrix = matrix @ to_window
     if dims == 3:
+        # Volumes are PyTorch's; images are cropped without it too.
+        from punctum.data.resample import warp_volume
+
         return warp_volume(part, matrix, size, zoom)
     if zoom[0] < 1:
         part, to_part = _shrink(part, float(zoom[0]))
@@ -226,7 +226,7 @@ def _shrink(image: Image, zoom: float) -> tuple[Image, Matrix]:
     pad = math.ceil(side)
     image = cv2.copyMakeBorder(image, 0, pad, 0, pad, cv2.BORDER_CONSTANT, value=(0, 0, 0, 0))
     small = cv2.resize(image, None, fx=1 / side, fy=1 / side, interpolation=cv2.INTER_AREA)
-    return small, cells_matrix(side).numpy()
+    return small, cells_matrix(side)
 
 
 def crop_image(

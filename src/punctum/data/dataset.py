@@ -17,7 +17,7 @@ from punctum.data.annotations import Annotations, Batch
 from punctum.data.augment import Augmentation, Variation, flip_notes
 from punctum.data.columns import ColumnsDataset
 from punctum.data.crop import CropSettings, ImageSize, Matrix, crop_matrix, inside, to_image_matrix
-from punctum.data.develop import Draft
+from punctum.data.drafts import Draft
 from punctum.data.images import Image, ImageError, scale_intensity
 from punctum.data.views import View, read_view, whole_view, zoom_of
 from punctum.data.volumes import read_picture

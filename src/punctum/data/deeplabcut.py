@@ -33,7 +33,13 @@ def read_deeplabcut(path: str | Path, images: str | Path | None = None, *, label
         DataError: every mistake of the file at once, each with its line and column.
     """
     source = Path(path)
-    lines = _lines(source)
+    return annotations_of(source, _lines(source), images, labels_only=labels_only)
+
+
+def annotations_of(
+    source: Path, lines: list[list[str]], images: str | Path | None, *, labels_only: bool = False
+) -> Annotations:
+    """Annotations from the cells of such a file, header and all; see `read_deeplabcut`."""
     mistakes: list[str] = []
     table = _header(source, lines, mistakes)
     instances = [] if mistakes else _instances(source, lines, table, mistakes)

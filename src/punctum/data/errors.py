@@ -28,11 +28,11 @@ class DataError(ValueError):
         return type(self), (self.mistakes,)
 
 
-def counted(number: int, noun: str) -> str:
-    """A number and its noun.
+def counted(number: int, noun: str, nouns: str = "") -> str:
+    """A number and its noun; `nouns` is the plural where it is not made by an s.
 
     Example:
-        >>> counted(1, "image"), counted(1200, "image")
-        ('1 image', '1,200 images')
+        >>> counted(1, "image"), counted(1200, "image"), counted(2, "box", "boxes")
+        ('1 image', '1,200 images', '2 boxes')
     """
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {nouns or noun + 's'}"

@@ -101,6 +101,32 @@ def _as_rgb(image: Image, path: Path) -> Image:
     return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB if image.ndim == 2 else cv2.COLOR_BGR2RGB)
 
 
+def as_image(array: Image, name: str) -> Image:
+    """An array that a user holds, in the form that `read_image` returns; `name` is for messages.
+
+    Args:
+        array: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), RGB; uint8, uint16, or float in [0, 1].
+    Returns:
+        (H, W, 3) uint8, uint16 or float32.
+    Raises:
+        ValueError: another shape, type or range.
+    Example:
+        >>> as_image(np.zeros((4, 6), np.uint8), "mine").shape
+        (4, 6, 3)
+    """
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[-1] not in (1, 3, 4) or 0 in array.shape:
+        raise ValueError(f"{name} has shape {array.shape}: expected (H, W), (H, W, 3) or (H, W, 4)")
+    if array.dtype.kind == "f":
+        array = array.astype(np.float32)
+        if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
+            raise ValueError(f"{name} is of floating type: its values must lie in [0, 1]")
+    elif array.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"{name} is {array.dtype}: expected uint8, uint16 or float in [0, 1]")
+    return np.ascontiguousarray(np.repeat(array, 3, axis=-1) if array.shape[-1] == 1 else array[..., :3])
+
+
 def intensity_range(image: Image, intensity: Intensity = "range") -> tuple[float, float]:
     """The pixel values that become 0 and 1.
 

@@ -33,8 +33,36 @@ def read_hdf5(source: Path) -> dict[str, NDArray[Any]]:
         raise ImportError(f"{source.name} is an HDF5 file, which h5py reads: pip install 'punctum[mpii]'") from None
     try:
         with h5py.File(source, "r") as file:
-            return {name: np.asarray(item) for name, item in file.items() if isinstance(item, h5py.Dataset)}
+            held = {name: file[name] for name in file if is_held(file, name)}
+            return {name: np.asarray(item) for name, item in held.items() if isinstance(item, h5py.Dataset)}
     except OSError as error:
+        raise DataError([f"{source.name}: the HDF5 file cannot be read: {error}"]) from None
+
+
+def is_held(group: Any, name: str) -> bool:
+    """Whether an item is in the HDF5 file itself; h5py would follow a link to any other file."""
+    return type(group.get(name, getlink=True)).__name__ == "HardLink"
+
+
+def names_in_hdf5(source: Path) -> set[str]:
+    """Names of what an HDF5 file holds, two levels deep: which tool wrote it. Links are not followed.
+
+    Raises:
+        ImportError: h5py is not there; the message says how to get it.
+        DataError: the file cannot be read.
+    """
+    try:
+        import h5py
+    except ImportError:
+        raise ImportError(f"{source.name} is an HDF5 file, which h5py reads: pip install 'punctum[mpii]'") from None
+    try:
+        with h5py.File(source, "r") as file:
+            names = set(file)
+            for name in list(names):
+                if is_held(file, name) and isinstance(file[name], h5py.Group):
+                    names |= {f"{name}/{inner}" for inner in file[name]}
+            return names
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
         raise DataError([f"{source.name}: the HDF5 file cannot be read: {error}"]) from None
 
 

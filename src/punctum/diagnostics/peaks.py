@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from punctum.ops.coords import as_float, spatial_size, to_normalized
+from punctum.ops.recording import is_exporting
 
 SECOND_SHARE = 0.5
 """The second hill's mass or height, as a share of the first's, from which on a map has two candidates: at a half, a
@@ -23,6 +24,10 @@ SECOND_MASS = 0.1
 
 FLAT = 0.5
 """Share of the map's cells that the mass is spread over, as its entropy counts them, from which on a map is flat."""
+
+
+# Turns on the way to the tops where the size is not known yet: ways of up to 4096 cells.
+_TURNS = 12
 
 
 class Peaks(NamedTuple):
@@ -108,9 +113,10 @@ def _tops(values: Tensor) -> Tensor:
     pools = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
     _, way = pools[values.ndim - 2](values, 3, stride=1, padding=1, return_indices=True)
     way = way.flatten(2)
-    for _ in range(way.shape[-1].bit_length()):  # Each turn doubles the steps taken; no way is longer than N.
+    # Each turn doubles the steps taken; no way is longer than N.
+    for _ in range(_TURNS if is_exporting() else way.shape[-1].bit_length()):
         further = way.gather(-1, way)
-        if torch.equal(further, way):
+        if not is_exporting() and torch.equal(further, way):
             break
         way = further
     return way
@@ -120,8 +126,10 @@ def _places(index: Tensor, size: tuple[int, ...]) -> Tensor:
     """Flat indices as cells (..., D), x first."""
     parts = []
     for n in reversed(size):
-        parts.append(index % n)
-        index = torch.div(index, n, rounding_mode="floor")
+        # Not %: its ONNX form wants a number that is known beforehand.
+        rows = torch.div(index, n, rounding_mode="floor")
+        parts.append(index - rows * n)
+        index = rows
     return torch.stack(parts, -1)
 
 

@@ -64,7 +64,8 @@ class FullyConnected(Head):
         # Autocast would compute coordinates in bfloat16, whose steps near 1 are 1/128 of the image.
         with torch.autocast(features.device.type, enabled=False):
             coords = self.linear(heatmaps.flatten(1).to(self.linear.weight.dtype))
-        return ops.as_float(coords).reshape(len(features), self.num_keypoints, len(self.size))
+        # Not len(): a graph would be recorded for one batch size alone.
+        return ops.as_float(coords).reshape(features.shape[0], self.num_keypoints, len(self.size))
 
     def losses(self, output: Tensor, target: Target) -> dict[str, Tensor]:
         """The Euclidean distance in normalized units, "euclidean"."""

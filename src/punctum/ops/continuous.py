@@ -10,6 +10,7 @@ is one place then, and the density may be narrower than a cell.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from punctum.ops.coords import Size, as_float, normalized_grid, spatial_size, to_normalized, to_pixels
 from punctum.ops.mixture import GaussianMixture
+from punctum.ops.recording import is_exporting
 from punctum.ops.sampling import basis_covariance
 
 Parameter = float | Tensor
@@ -68,7 +70,9 @@ class MixtureFamily:
         log_mass, places = log_mass.to(coords.dtype), places.to(coords.dtype)
         cells = log_mass.shape[-1]
         if cells > max_components:
-            log_mass, order = log_mass.sort(dim=-1, descending=True, stable=True)
+            # ONNX has but one way to sort, and that is stable.
+            sort = log_mass.sort if is_exporting() else partial(log_mass.sort, stable=True)
+            log_mass, order = sort(dim=-1, descending=True)
             places = places.gather(-2, order[..., None].expand_as(places))
         # Plane by plane, which is how densities read them.
         places = places.movedim(-1, 0).contiguous().movedim(0, -1)
@@ -94,7 +98,8 @@ class MixtureFamily:
         """
         values = (temperature, bandwidth, centre_weight, spread_scale, spread_floor, background)
         t, h, w, a, b, e = (torch.as_tensor(v, dtype=self.centre.dtype, device=self.centre.device) for v in values)
-        _check_parameters(t, h, w, a, b, e)
+        if not is_exporting():
+            _check_parameters(t, h, w, a, b, e)
         cell = basis_covariance(self.size, "gaussian").to(self.centre)
         cell_side = cell.diagonal().sqrt()
         if shape is not None:

@@ -132,6 +132,21 @@ def pixels_matrix(size: Size, *, dtype: torch.dtype = torch.float64, device: tor
     return matrix
 
 
+def normalized_matrix(
+    size: Size, *, dtype: torch.dtype = torch.float64, device: torch.device | None = None
+) -> Tensor:
+    """`to_normalized` as a homogeneous (D + 1, D + 1) matrix, the inverse of `pixels_matrix`.
+
+    Example:
+        >>> normalized_matrix((48, 64)) @ torch.tensor([-0.5, 23.5, 1.0], dtype=torch.float64)
+        tensor([-1.,  0.,  1.], dtype=torch.float64)
+    """
+    extent = torch.tensor([*list(size)[::-1], 2], dtype=dtype, device=device)
+    matrix = torch.diag(2 / extent)
+    matrix[:-1, -1] = 1 / extent[:-1] - 1
+    return matrix
+
+
 def cells_matrix(side: float, first: Sequence[float] = (0.0, 0.0), *, dtype: torch.dtype = torch.float64) -> Tensor:
     """From cells that are squares of `side` pixels to pixels: x = side i + (side - 1) / 2 + first.
 

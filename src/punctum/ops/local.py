@@ -117,7 +117,7 @@ def peak_covariance(heatmaps: Tensor, sigma: float, coords: Tensor | None = None
     check_sigma(sigma)
     size, dims = spatial_size(heatmaps), heatmaps.ndim - 2
     values = as_float(heatmaps)
-    log_height = values.flatten(2).amax(-1).clamp(1e-6, 1).log()
+    log_height = values.flatten(2).amax(-1).clamp(1e-6, 1.0).log()
     distance2 = torch.zeros_like(log_height)
     if coords is not None:
         # Farther than half a cell the peak would be in another cell; a decoder's jump is no reason for confidence.

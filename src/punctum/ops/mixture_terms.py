@@ -11,6 +11,7 @@ from torch import Tensor
 
 from punctum.ops.cholesky import cholesky, log_determinant, precision
 from punctum.ops.kernels import native_mixture
+from punctum.ops.recording import is_exporting
 
 if TYPE_CHECKING:
     from punctum.ops.mixture import GaussianMixture
@@ -103,6 +104,9 @@ def in_parts(
     Returns:
         (B, K, ...).
     """
+    if is_exporting():
+        # How many maps there are is not known yet.
+        return function(mixture, *others)
     lead = mixture.log_weights.shape[:2]
     size = max(1, at_a_time // max(1, terms))
     if math.prod(lead) <= size:

@@ -22,8 +22,10 @@ def peak_index(heatmaps: Tensor) -> Tensor:
     flat = heatmaps.flatten(2).argmax(-1)
     parts = []
     for n in reversed(size):
-        parts.append(flat % n)
-        flat = torch.div(flat, n, rounding_mode="floor")
+        # Not %: its ONNX form wants a number that is known beforehand.
+        rows = torch.div(flat, n, rounding_mode="floor")
+        parts.append(flat - rows * n)
+        flat = rows
     return torch.stack(parts, dim=-1)
 
 

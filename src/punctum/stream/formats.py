@@ -61,7 +61,8 @@ def format_of(out: Path, named: str | None = None) -> str:
     found = named or next((known for ending, known in BY_ENDING.items() if out.name.endswith(ending)), None)
     if found is None:
         raise ValueError(
-            f"{out}: predictions are written as {', '.join(BY_ENDING)}, not {out.suffix or 'without ending'}"
+            f"{out}: predictions are written as .csv or .json, .coco.json, .h5 or .parquet, not "
+            f"{out.suffix or 'without ending'}"
         )
     if found not in WRITERS:
         raise ValueError(f"format: there is no {found!r}; there are: {', '.join(WRITERS)}")

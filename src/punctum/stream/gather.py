@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from punctum.data import Annotations, read
+from punctum.data.named import ANNOTATION_ENDINGS, PICTURE_ENDINGS
 from punctum.data.volumes import VOLUME_ENDINGS
 from punctum.stream.video import VIDEO_ENDINGS, Video, is_video
 
-PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", *VOLUME_ENDINGS)
-ANNOTATION_ENDINGS = (".json", ".csv", ".h5", ".mat")
+STILL_ENDINGS = (*PICTURE_ENDINGS, *VOLUME_ENDINGS)
 STDIN = "-"
 
 # What belongs together: pictures that follow each other, the instances of an annotation file, a video.
@@ -62,11 +62,11 @@ def _files(given: Iterable[str | Path]) -> list[Path]:
 
 
 def _folder(folder: Path) -> list[Path]:
-    endings = (*PICTURE_ENDINGS, *VIDEO_ENDINGS)
+    endings = (*STILL_ENDINGS, *VIDEO_ENDINGS)
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in endings and path.is_file())
     if not found:
         raise ValueError(
-            f"{folder} holds no pictures ({', '.join(PICTURE_ENDINGS)}) and no videos; a pattern such as "
+            f"{folder} holds no pictures ({', '.join(STILL_ENDINGS)}) and no videos; a pattern such as "
             f"'{folder}/**/*.png' looks into folders within"
         )
     return found

@@ -2,6 +2,7 @@
 
 import io
 import json
+import zipfile
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -42,7 +43,7 @@ def from_bytes(content: bytes) -> tuple[Piece, str]:
         about = json.loads(arrays.pop("about").tobytes())
         entries = [_entry(row) for row in about["entries"]]
         return Piece(entries, _points(arrays) if arrays else None), str(about["state"])
-    except (KeyError, TypeError, OSError, EOFError) as error:
+    except (KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"not a piece of a prediction: {error}") from error
 
 

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from punctum.ops.kernels import closed, compiled, native, triton
+from punctum.ops.recording import is_exporting
 
 Op = Literal["moments", "soft_argmax", "dsnt_terms", "sample_coords"]
 Backend = Literal["plain", "closed", "compiled", "native", "triton"]
@@ -34,8 +35,6 @@ AUTO = ("triton", "native", "closed")
 # In torch, noise that memory holds with ease is kept: drawing it again takes as long as all else.
 LITTLE_NOISE = 1 << 24
 SERVED = (torch.float32, torch.bfloat16, torch.float16)
-# Torch 2.6 does not tell exporting from compiling.
-_is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
 
 
 def _checked(choice: str, where: str = "") -> str:
@@ -125,7 +124,7 @@ def refusal(backend: str, op: Op, logits: Tensor, *others: Tensor, **options: An
 
 def _needs_plain(logits: Tensor) -> str | None:
     """Why this call is to be one of plain operations; None: it need not be."""
-    if _is_exporting():
+    if is_exporting():
         return "the model is being exported, which takes plain operations"
     if torch.compiler.is_compiling():
         return None

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from smooth import misplaced, pictures
 
 from punctum.data import Augmentation, CropSettings, KeypointDataset, develop
-from punctum.data.develop import warp_windows
+from punctum.data.drafts import warp_windows
 from punctum.data.window_fill import fill_memory
 
 # Colour factors would make rounding larger than it is.

@@ -1,0 +1,38 @@
+"""The coordinate contract of `punctum.ops.coords` as NumPy matrices, for crops that are made without torch.
+
+The tests hold the two against each other, to the bit.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def pixels_matrix(size: Sequence[int]) -> NDArray[np.float64]:
+    """Normalized coordinates to pixels: ((c + 1) n - 1) / 2 per axis, homogeneous.
+
+    Args:
+        size: (W,), (H, W) or (D, H, W).
+    Returns:
+        (D + 1, D + 1).
+    Example:
+        >>> pixels_matrix((48, 64)) @ [-1, -1, 1]
+        array([-0.5, -0.5,  1. ])
+    """
+    extent = np.array([*list(size)[::-1], 2], dtype=np.float64)
+    matrix = np.diag(extent / 2)
+    matrix[:-1, -1] = (extent[:-1] - 1) / 2
+    return matrix
+
+
+def cells_matrix(side: float) -> NDArray[np.float64]:
+    """From cells that are squares of `side` pixels to pixels: x = side i + (side - 1) / 2.
+
+    Example:
+        >>> cells_matrix(4.0) @ [0, 1, 1]
+        array([1.5, 5.5, 1. ])
+    """
+    matrix = np.diag([side, side, 1.0])
+    matrix[:-1, -1] = (side - 1) / 2
+    return matrix
