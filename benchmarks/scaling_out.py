@@ -21,6 +21,9 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+# As the command line does it: threads that wait do not spin. Read when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import torch
 from rich.console import Console
 
@@ -44,26 +47,25 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="pictures: .jpg or .png")
     parser.add_argument("--number", type=int, default=256, help="of pictures (default: %(default)s)")
     parser.add_argument("--engines", default="here:1,here:2,ray:1,ray:2", help="ENGINE:THREADS or ENGINE:WORKERS")
-    parser.add_argument("--networks", type=int, default=len(NETWORKS), help="the first so many")
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args()
     pictures = sorted(path for path in given.folder.iterdir() if path.suffix in (".jpg", ".png"))[: given.number]
+    settings = {"pictures": len(pictures), "points": POINTS, "batch size": 32, "mean bytes": _mean_size(pictures)}
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        for name, (width, size) in list(NETWORKS.items())[: given.networks]:
+        for name, (width, size) in NETWORKS.items():
             run = _saved(Path(folder) / f"run-{size}", width, size)
             for engine, number in (words.split(":") for words in given.engines.split(",")):
                 measure = _on_ray if engine == "ray" else _here
                 out = Path(folder) / f"{size}-{engine}-{number}.parquet"
                 found = measure(run, pictures, out, int(number))
-                rows.append(
-                    {"network": name, "engine": engine, "number": int(number), "load": os.getloadavg()[0]} | found
+                told = {"network": name, "engine": engine, "number": int(number), "load": os.getloadavg()[0]}
+                rows.append(told | found)
+                write_result(
+                    given.out, {"benchmark": "scaling_out", **environment(), "settings": settings, "results": rows}
                 )
-                print(rows[-1], flush=True)
     header = ["network", "engine", "threads or workers", "core-ms/picture", "pictures/s on the wall", "load"]
     print(markdown(header, [_told(row) for row in rows]))
-    settings = {"pictures": len(pictures), "points": POINTS, "batch size": 32, "mean bytes": _mean_size(pictures)}
-    write_result(given.out, {"benchmark": "scaling_out", **environment(), "settings": settings, "results": rows})
 
 
 def _saved(run: Path, width: float, size: int) -> Path:
@@ -88,7 +90,7 @@ def _on_ray(run: Path, pictures: list[Path], out: Path, workers: int) -> dict[st
     """As the engine itself reports it; shards small enough that both workers have some."""
     said = StringIO()
     predict_on_ray(
-        run, pictures, out, workers=workers, shard=64, address="local", console=Console(file=said, width=200)
+        run, pictures, out, workers=workers, shard=32, address="local", console=Console(file=said, width=200)
     )
     line = re.search(r"in ([\d.]+) s: [\d.]+ images/s, ([\d.]+) ms", said.getvalue())
     if line is None:
