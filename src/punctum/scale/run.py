@@ -27,6 +27,7 @@ def predict_shards(ray: Any, shards: list[Shard], work: Work, where: Places, poi
     Raises:
         ItemError: a picture cannot be read (named), and is not to be skipped.
         ValueError: a shard cannot be predicted or written; a worker would predict otherwise than the driver.
+        OSError: Ray gave up.
     """
     there = {shard.number: account.items for shard in shards if (account := still_good(shard, work, points))}
     missing = [shard for shard in shards if shard.number not in there]
@@ -82,4 +83,7 @@ def _rows(ray: Any, shards: list[Shard], work: Work, where: Places) -> Iterator[
         num_cpus=1,
         num_gpus=1 if where.device == "cuda" else 0,
     )
-    yield from done.iter_rows()
+    try:
+        yield from done.iter_rows()
+    except ray.exceptions.RayError as error:
+        raise OSError(f"Ray gave up: {str(error).strip().splitlines()[-1]}") from error
