@@ -30,6 +30,10 @@ pytest.importorskip("pyarrow")
 class Here:
     """Ray, as far as it is used, with one worker, in this process."""
 
+    class exceptions:  # noqa: N801
+        class RayError(Exception):
+            pass
+
     def __init__(self) -> None:
         self.data, self.shards, self.predicted = self, list[Any](), list[int]()
 
@@ -192,6 +196,18 @@ def test_a_shard_that_kills_its_workers_ends_the_work(
     with pytest.raises(ValueError, match=r"part-00001\.parquet: 5 workers died of this shard"):
         predict_on_ray(run, pictures[:2], out, shard=1)
     assert read_account(out / "part-00000.parquet", 2) is not None
+
+
+def test_what_ray_says_is_said_in_a_line(
+    here: Here, run: Path, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rows() -> Iterator[dict[str, Any]]:
+        raise Here.exceptions.RayError("Traceback\n  ...\nno memory")
+        yield {}
+
+    monkeypatch.setattr(here, "iter_rows", rows)
+    with pytest.raises(OSError, match=r"^Ray gave up: no memory$"):
+        predict_on_ray(run, pictures[:2], tmp_path / "points")
 
 
 def test_the_command(here: Here, run: Path, pictures: list[Path], tmp_path: Path, capsys: Any) -> None:
