@@ -21,7 +21,7 @@ ROOT = Path(punctum.__file__).parent
 TOP = {"serve", "cli"}
 APPLICATIONS = {
     "train", "training", "train_settings", "evaluate", "compare", "predict", "predict_write", "predict_files",
-    "predict_layers", "score", "score_points", "score_oks", "check", "sigmas", "demo", "export", "diagnose",
+    "predict_layers", "scale", "score", "score_points", "score_oks", "check", "sigmas", "demo", "export", "diagnose",
     "terminal", "terminal_diagnosis", "predict_network", "predict_reading", "benchmark_run",
     "check_judge", "check_rank", "check_labels", "check_draw", "suggest", "suggest_looks", "suggest_choose",
     "model_density", "deploy", "loading", "convert", "stream", "predict_finder", "predict_scans",

@@ -27,6 +27,7 @@ import punctum.info
 import punctum.predict_files
 import punctum.recipes
 import punctum.report.folder
+import punctum.scale.predict_on_ray
 import punctum.score
 import punctum.serve.run
 import punctum.sigmas
@@ -132,6 +133,7 @@ def test_commands_of_the_page_parse(
         (punctum.score, "score"),
         (punctum.calibrate, "calibrate"),
         (punctum.predict_files, "predict_files"),
+        (punctum.scale.predict_on_ray, "predict_on_ray"),
         (punctum.deploy.predict_onnx, "predict_onnx"),
         (punctum.export.run, "export"),
         (punctum.sigmas, "estimate"),

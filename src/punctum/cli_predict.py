@@ -6,12 +6,19 @@ from typing import Any
 from rich.console import Console
 
 from punctum.cli_options import AS_CALIBRATED, COMPILE, DECODE, FLIP_TEST, numbers, parser_of
+from punctum.cli_predict_ray import add_ray, predict_on_ray
 from punctum.cli_words import underscored
 
 
 def predict(args: list[str], console: Console) -> None:
     """Run the verb."""
     given = _parser().parse_args(underscored(args))
+    if given.engine == "ray":
+        predict_on_ray(given, console)
+        return
+    only_ray = [f"--{name}" for name in ("shard", "workers", "address") if getattr(given, name) is not None]
+    if only_ray:
+        raise ValueError(f"{', '.join(only_ray)}: for --engine ray only")
     from punctum.decision import Decision
     from punctum.predict_files import predict_files
 
@@ -51,7 +58,11 @@ def _parser() -> Any:
         help="pictures, videos, folders of them, patterns ('day1/**/*.png'), annotation files, whose pictures and "
         "boxes are taken, or - for a list on standard input, one a line",
     )
-    parser.add_argument("--out", required=True, help="the coordinates: .csv, .json, .coco.json, .h5 or .parquet")
+    parser.add_argument(
+        "--out",
+        required=True,
+        help="the coordinates: .csv, .json, .coco.json, .h5 or .parquet; with --engine ray a folder",
+    )
     parser.add_argument(
         "--format", help="csv, json, coco, deeplabcut or parquet (default: by the ending; .h5 is deeplabcut)"
     )
@@ -85,4 +96,5 @@ def _parser() -> Any:
     parser.add_argument("--compile", action="store_true", help=COMPILE)
     parser.add_argument("--batch_size", type=int, default=32, help="pictures at a time (default: %(default)s)")
     parser.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
+    add_ray(parser)
     return parser

@@ -91,7 +91,7 @@ def predict_files(
         raise ValueError(f"on_error must be 'stop' or 'skip', got {on_error!r}")
     finding = Finding(batch_size, device, flip_test, compile, decision, places)
     gathered = gather(images)
-    where = _boxes(boxes)
+    where = boxes_from(boxes)
     finder = finder_of(run, finding, console)
     for annotations in gathered:
         if isinstance(annotations, Annotations):
@@ -100,13 +100,13 @@ def predict_files(
         return _predict_layers(finder, gathered, out, written_as, boxes, on_error, draw, console)
     shown = level_of(finder.reading.calibration, level)
     check_dims(written_as, finder.model.dims)
-    sources = [_source(found, finder, spacing, console) for found in gathered]
-    _check_boxes(where, finder, sources, console)
+    sources = [source_of(found, finder, spacing, console) for found in gathered]
+    check_boxes(where, finder, sources, console)
     drawing = None if draw is None else Drawing(Path(draw), ellipses, trail)
     if drawing is not None:
         drawing.check(sources)
     basis = made_with(run, finding, finder.network.device)
-    basis |= {"boxes": _told(boxes), "pictures": _contents(sources)}
+    basis |= {"boxes": told_boxes(boxes), "pictures": told_contents(sources)}
     with _journal(out, basis, console) as journal:
         _predict(finder, sources, journal, where, on_error == "skip", console)
         videos = tuple(isinstance(source, Video) for source in sources)
@@ -173,7 +173,8 @@ def _say(results: Results, finder: Predictor, boxes: Boxes, out: Path, console: 
     console.print(f"{counted(instances, 'instance')}, coordinates: {out}", highlight=False)
 
 
-def _source(found: Gathered, finder: Predictor, spacing: Sequence[float] | None, console: Console) -> Source:
+def source_of(found: Gathered, finder: Predictor, spacing: Sequence[float] | None, console: Console) -> Source:
+    """What was named on the command line, as pictures for the model."""
     if isinstance(found, Annotations):
         return Annotated(found)
     if isinstance(found, Video):
@@ -184,13 +185,14 @@ def _source(found: Gathered, finder: Predictor, spacing: Sequence[float] | None,
     return Pictures(found, [lengths.get(path) for path in found] if lengths else None)
 
 
-def _boxes(given: str | Path | Detector | None) -> Boxes:
+def boxes_from(given: str | Path | Detector | None) -> Boxes:
+    """Where instances are, from what a user gives: nothing, a file, a function."""
     if given is None:
         return own_box
     return BoxFile(given) if isinstance(given, (str, Path)) else detected(given)
 
 
-def _check_boxes(boxes: Boxes, finder: Predictor, sources: Sequence[Source], console: Console) -> None:
+def check_boxes(boxes: Boxes, finder: Predictor, sources: Sequence[Source], console: Console) -> None:
     """Boxes must be of use to the model, and of these pictures."""
     plain = [source for source in sources if not isinstance(source, Annotated)]
     if boxes is own_box:
@@ -209,14 +211,15 @@ def _check_boxes(boxes: Boxes, finder: Predictor, sources: Sequence[Source], con
         boxes.check([*names, *(source.name for source in sources if isinstance(source, Video))])
 
 
-def _told(boxes: str | Path | Detector | None) -> str | None:
+def told_boxes(boxes: str | Path | Detector | None) -> str | None:
     """Boxes as they are told apart; of a function nothing but that it is one is known."""
     if boxes is None or not isinstance(boxes, (str, Path)):
         return None if boxes is None else "a function"
     return f"{boxes} ({digest([Path(boxes).read_text(encoding='utf-8', errors='replace')])})"
 
 
-def _contents(sources: Sequence[Source]) -> str:
+def told_contents(sources: Sequence[Source]) -> str:
+    """Sources as they are told apart: the first one's name, and a digest of all."""
     more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
     return f"{sources[0].name}{more} ({digest(source.contents() for source in sources)})"
 

@@ -32,15 +32,7 @@ class Journal:
             _write(folder / HEADER, json.dumps(dict(made_with), indent=1).encode() + b"\n")
 
     def _check(self, wanted: dict[str, Any]) -> None:
-        try:
-            before = json.loads((self.folder / HEADER).read_text(encoding="utf-8"))
-        except ValueError:
-            before = {}
-        changed = [
-            f"{name} was {_told(before.get(name))}, is {_told(wanted.get(name))}"
-            for name in dict.fromkeys([*before, *wanted])
-            if before.get(name) != wanted.get(name)
-        ]
+        changed = changes(self.folder / HEADER, wanted)
         if changed:
             raise ValueError(
                 f"{self.folder} is what an interrupted prediction left, which was made with other settings: "
@@ -94,6 +86,29 @@ class Journal:
 
     def _end(self, source: int) -> Path:
         return self.folder / f"{source:04}-end"
+
+
+def changes(header: Path, wanted: Mapping[str, Any]) -> list[str]:
+    """What has changed since a file was written that says what all was made with, in words."""
+    try:
+        before = json.loads(header.read_text(encoding="utf-8"))
+    except ValueError:
+        before = {}
+    return told_changes(before, wanted)
+
+
+def told_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Where two descriptions by name differ, in words.
+
+    Example:
+        >>> told_changes({"batch size": 32, "places": 0}, {"batch size": 16, "places": 0})
+        ['batch size was 32, is 16']
+    """
+    return [
+        f"{name} was {_told(before.get(name))}, is {_told(now.get(name))}"
+        for name in dict.fromkeys([*before, *now])
+        if before.get(name) != now.get(name)
+    ]
 
 
 def _write(path: Path, content: bytes) -> None:
