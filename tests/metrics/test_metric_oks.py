@@ -221,7 +221,7 @@ def test_broken_annotations_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no row has category_id 5"):
         average_precision(pins(1), [found(100, 0.5, category_id=1)])
     (tmp_path / "results.json").write_text("{")
-    with pytest.raises(ValueError, match=r"results\.json: not JSON"):
+    with pytest.raises(ValueError, match=r"results\.json is not JSON"):
         average_precision(pins(1), tmp_path / "results.json")
 
 
