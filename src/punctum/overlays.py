@@ -68,7 +68,9 @@ def view_finding(
         return draw_slices(crop, predicted, annotations.schema, keypoints[0], truth=labels)
     crop, matrix = _view(annotations, i, region=_around(annotations, i, predicted[asked], asked))
     picture, larger = enlarge(crop)
-    labels, predicted = (transform_points(transform_points(p, matrix), larger) for p in (annotations.keypoints[i], predicted))
+    labels, predicted = (
+        transform_points(transform_points(p, matrix), larger) for p in (annotations.keypoints[i], predicted)
+    )
     plain, grey = replace(annotations.schema, skeleton=()), np.zeros(len(labels))
     picture = draw_points(picture, np.where(asked[:, None], np.nan, labels), plain, score=grey, scale=1)
     predicted, truth = (np.where(asked[:, None], p, np.nan) for p in (predicted, labels))
