@@ -50,7 +50,9 @@ def transform_points(points: NDArray[np.float64], matrix: NDArray[np.float64]) -
         >>> transform_points(np.array([[1.0, 1.0]]), np.array([[1.0, 0.0, 5.0], [0.0, 1.0, -2.0], [0.0, 0.0, 1.0]]))
         array([[ 6., -1.]])
     """
-    moved: NDArray[np.float64] = (matrix[:-1, :-1] * points[..., None, :]).sum(-1) + matrix[:-1, -1]
+    # Infinite places become NaN, as in torch, without a warning.
+    with np.errstate(invalid="ignore", over="ignore"):
+        moved: NDArray[np.float64] = (matrix[:-1, :-1] * points[..., None, :]).sum(-1) + matrix[:-1, -1]
     return moved
 
 
@@ -68,6 +70,7 @@ def transform_covariance(covariance: NDArray[np.float64], matrix: NDArray[np.flo
                [0., 9.]])
     """
     linear = matrix[:-1, :-1]
-    half = (linear[..., None] * covariance[..., None, :, :]).sum(-2)
-    moved: NDArray[np.float64] = (half[..., None, :] * linear[..., None, :, :]).sum(-1)
+    with np.errstate(invalid="ignore", over="ignore"):
+        half = (linear[..., None] * covariance[..., None, :, :]).sum(-2)
+        moved: NDArray[np.float64] = (half[..., None, :] * linear[..., None, :, :]).sum(-1)
     return moved
