@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import punctum
+import punctum.data
 
 ROOT = Path(punctum.__file__).parent
 
@@ -243,6 +244,53 @@ def test_a_detour_is_caught_and_shown():
         "punctum.model": ("from punctum import heads", False),
     }
     assert detours(files) == ["data -> extras -> heads"]
+
+
+# What predicts with an exported model, and all that it loads when it is imported.
+LEAN = ["punctum.cli_predict_onnx", "punctum.deploy.predict_onnx", "punctum.loading", "punctum.serve.engine_onnx"]
+BROUGHT = {"numpy", "cv2", "rich", "onnxruntime"}
+
+
+def loaded(module: str, files: dict[str, tuple[str, bool]]) -> Iterator[str]:
+    """Full names of what is loaded with a module: what is imported in functions, or for types alone, is not."""
+    source, is_package = files[module]
+    body = [node for node in ast.parse(source).body if isinstance(node, (ast.Import, ast.ImportFrom, ast.Try))]
+    for _, name in imports(module, ast.unparse(ast.Module(body, [])), is_package):
+        yield name
+        yield name.rpartition(".")[0]
+        # `punctum.data` hands out its names lazily: each from a module of its own.
+        home = punctum.data._HOME_OF.get(name.removeprefix("punctum.data."))
+        if home is not None and name.startswith("punctum.data."):
+            yield f"punctum.data.{home}"
+
+
+def heavy(start: str, files: dict[str, tuple[str, bool]]) -> list[str]:
+    """The ways from a module to packages that need not be there where exported models predict."""
+    ways, found = [[start]], []
+    seen = {start}
+    while ways:
+        way = ways.pop()
+        for name in loaded(way[-1], files):
+            top = name.split(".")[0]
+            if name in files and name not in seen:
+                seen.add(name)
+                ways.append([*way, name])
+            elif top and top != "punctum" and top not in BROUGHT | sys.stdlib_module_names:
+                found.append(" -> ".join([*way, top]))
+    return found
+
+
+@pytest.mark.parametrize("module", [*LEAN, *(name for name in FILES if room_of(name) in ("stream", "deploy"))])
+def test_exported_models_predict_without_torch(module):
+    assert heavy(module, FILES) == []
+
+
+def test_a_way_to_torch_is_caught_and_shown():
+    files = {
+        "punctum.deploy": ("from punctum.extras import thing\nif True:\n    pass", True),
+        "punctum.extras": ("import numpy\nimport torch\n\n\ndef f():\n    import yaml", False),
+    }
+    assert heavy("punctum.deploy", files) == ["punctum.deploy -> punctum.extras -> torch"]
 
 
 def test_importing_punctum_loads_nothing_heavy():

@@ -26,20 +26,13 @@ def predict(args: list[str], console: Console) -> None:
         given.run,
         given.images,
         Path(given.out),
-        format=given.format,
-        boxes=given.boxes,
-        on_error=given.on_error,
-        draw=given.draw,
-        ellipses=given.ellipses,
-        trail=given.trail,
+        **shared_options(given),
         spacing=None if given.spacing is None else numbers(given.spacing, "--spacing"),
-        batch_size=given.batch_size,
         device=given.device,
         flip_test=given.flip_test,
         compile=given.compile,
         decision=None if given.decode is None else Decision.parse(given.decode),
         places=given.places,
-        level=given.level,
         keep=False,
         console=console,
     )
@@ -52,6 +45,21 @@ def _parser() -> Any:
         "same command goes on where it was.",
     )
     parser.add_argument("run", help="the run folder that `punctum train` made")
+    add_shared_options(parser)
+    parser.add_argument("--decode", help=DECODE + AS_CALIBRATED)
+    parser.add_argument(
+        "--places", type=int, default=0, help="write so many likely places of each point, with their probabilities"
+    )
+    parser.add_argument("--spacing", help="X,Y,Z: millimetres per voxel, for volumes whose files do not say it")
+    parser.add_argument("--flip_test", action="store_true", help=FLIP_TEST)
+    parser.add_argument("--compile", action="store_true", help=COMPILE)
+    parser.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
+    add_ray(parser)
+    return parser
+
+
+def add_shared_options(parser: Any) -> None:
+    """What run folders and exported models are both asked; the parser is jsonargparse's or the standard library's."""
     parser.add_argument(
         "images",
         nargs="+",
@@ -84,17 +92,13 @@ def _parser() -> Any:
     parser.add_argument(
         "--trail", type=int, default=10, help="frames of a point's way in drawn videos (default: %(default)s)"
     )
-    parser.add_argument("--decode", help=DECODE + AS_CALIBRATED)
     parser.add_argument(
         "--level", type=float, help="of the regions in a csv and in drawings (default: 0.95, or the next below)"
     )
-    parser.add_argument(
-        "--places", type=int, default=0, help="write so many likely places of each point, with their probabilities"
-    )
-    parser.add_argument("--spacing", help="X,Y,Z: millimetres per voxel, for volumes whose files do not say it")
-    parser.add_argument("--flip_test", action="store_true", help=FLIP_TEST)
-    parser.add_argument("--compile", action="store_true", help=COMPILE)
     parser.add_argument("--batch_size", type=int, default=32, help="pictures at a time (default: %(default)s)")
-    parser.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
-    add_ray(parser)
-    return parser
+
+
+def shared_options(given: Any) -> dict[str, Any]:
+    """The same as the functions behind the verb take them, but for the pictures."""
+    names = ("format", "boxes", "on_error", "draw", "ellipses", "trail", "level", "batch_size")
+    return {name: getattr(given, name) for name in names}

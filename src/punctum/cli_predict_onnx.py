@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from punctum.cli_predict import add_shared_options, shared_options
 from punctum.cli_words import underscored
 
-# What takes the model itself: its heatmaps, or several passes.
-OF_RUNS = ("decode", "draw", "ellipses", "places", "spacing", "flip_test", "compile")
+# What takes the model itself: its heatmaps, or several passes; and volumes, which are not exported.
+OF_RUNS = ("decode", "places", "spacing", "flip_test", "compile")
 
 
 def run_predict_onnx(args: Sequence[str], console: Console) -> None:
@@ -30,9 +31,9 @@ def run_predict_onnx(args: Sequence[str], console: Console) -> None:
         given.model,
         given.images,
         given.out,
-        batch_size=given.batch_size,
-        level=given.level,
+        **shared_options(given),
         device=given.device,
+        keep=False,
         console=console,
     )
 
@@ -41,15 +42,11 @@ def build_parser() -> ArgumentParser:
     """The parser of `punctum predict model.onnx`."""
     parser = ArgumentParser(
         prog="punctum predict",
-        description="Find the keypoints in pictures with an exported model; torch is not needed.",
+        description="Find the keypoints in pictures and videos with an exported model; torch is not needed. "
+        "Interrupted, the same command goes on where it was.",
     )
     parser.add_argument("model", help="what `punctum export --out model.onnx` wrote")
-    parser.add_argument(
-        "images", nargs="+", help="pictures, folders of them, or annotation files, whose pictures and boxes are taken"
-    )
-    parser.add_argument("--out", required=True, help="file for the coordinates: .csv or .json")
-    parser.add_argument("--level", type=float, help="of the regions in a csv (default: 0.95, or the next below)")
-    parser.add_argument("--batch_size", type=int, default=32, help="pictures at a time (default: %(default)s)")
+    add_shared_options(parser)
     parser.add_argument(
         "--device", help="cpu, cuda, or a provider of ONNX Runtime by its name (default: cuda where it is there)"
     )

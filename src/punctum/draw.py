@@ -7,11 +7,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 
+from punctum.data.grid import pixels_matrix, transform_covariance, transform_points
 from punctum.files import write_through
-from punctum.ops.coords import pixels_matrix, transform_covariance, transform_points
 from punctum.schema import Schema
 
 Image = NDArray[np.uint8]
@@ -98,7 +97,7 @@ def draw_points(
     places = _checked("keypoints", keypoints, (count, 2))
     picture, matrix = enlarge(image, scale)
     seen = np.full(count, 2) if visibility is None else _checked("visibility", visibility, (count,))
-    places = np.where(seen[:, None] > 0, _moved(places, matrix), np.nan)
+    places = np.where(seen[:, None] > 0, transform_points(places, matrix), np.nan)
     colours = keypoint_colours(schema).astype(np.float64)
     if score is not None:
         trust = np.clip(np.nan_to_num(_checked("score", score, (count,))), 0, 1)[:, None]
@@ -106,12 +105,10 @@ def draw_points(
     unit = max(picture.shape[:2]) / LEGIBLE
     _draw_skeleton(picture, places, schema, colours, unit)
     if covariance is not None:
-        spread = torch.as_tensor(_checked("covariance", covariance, (count, 2, 2)))
-        _draw_ellipses(
-            picture, places, transform_covariance(spread, torch.from_numpy(matrix)).numpy(), colours, sigmas, unit
-        )
+        spread = transform_covariance(_checked("covariance", covariance, (count, 2, 2)), matrix)
+        _draw_ellipses(picture, places, spread, colours, sigmas, unit)
     if truth is not None:
-        _draw_truth(picture, places, _moved(_checked("truth", truth, (count, 2)), matrix), unit)
+        _draw_truth(picture, places, transform_points(_checked("truth", truth, (count, 2)), matrix), unit)
     for place, colour, hidden in zip(places, colours, seen == 1, strict=True):
         _draw_dot(picture, place, colour, hidden=bool(hidden), radius=4.5 * unit)
     return picture
@@ -138,7 +135,7 @@ def draw_layers(image: ArrayLike, rows: ArrayLike, schema: Schema, *, truth: Arr
     unit = max(picture.shape[:2]) / LEGIBLE
     known = [] if truth is None else [(_WHITE, row) for row in _checked("truth", truth, shape)]
     for colour, row in [*known, *zip(keypoint_colours(schema), _checked("rows", rows, shape), strict=True)]:
-        places = _moved(np.stack([np.arange(shape[1], dtype=np.float64), row], axis=-1), matrix)
+        places = transform_points(np.stack([np.arange(shape[1], dtype=np.float64), row], axis=-1), matrix)
         for run in np.ma.clump_unmasked(np.ma.masked_invalid(row)):
             _draw_lines(picture, places[run], colour, (3 if colour is _WHITE else 1.5) * unit)
     return picture
@@ -164,7 +161,7 @@ def enlarge(image: ArrayLike, scale: float | None = None) -> tuple[Image, NDArra
     if not scale > 0:
         raise ValueError(f"scale must be positive, got {scale}")
     new = max(1, round(height * scale)), max(1, round(width * scale))
-    matrix = (pixels_matrix(new) @ torch.linalg.inv(pixels_matrix((height, width)))).numpy()
+    matrix = pixels_matrix(new) @ np.linalg.inv(pixels_matrix((height, width)))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(picture, new[::-1], interpolation=method), dtype=np.uint8), matrix
 
@@ -271,10 +268,6 @@ def _checked(name: str, values: ArrayLike, shape: tuple[int, ...]) -> NDArray[np
     if array.shape != shape:
         raise ValueError(f"{name} must have shape {shape} to fit the schema, got {array.shape}")
     return array
-
-
-def _moved(points: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    return transform_points(torch.as_tensor(points), torch.from_numpy(matrix)).numpy()
 
 
 def _fixed(points: ArrayLike) -> NDArray[np.int32]:

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from punctum.data import Annotations, CropSettings, crop_image, crop_matrix
+from punctum.data.grid import transform_covariance, transform_points
 from punctum.data.volumes import read_picture, read_spacing
 from punctum.draw import contact_sheet, draw_points, enlarge, write_png
 from punctum.image_prediction import ImagePrediction
-from punctum.ops import transform_covariance, transform_points
 from punctum.schema import Schema
 from punctum.slices import draw_slices
 
@@ -31,7 +30,7 @@ SHOWN = 8
 def view_labels(annotations: Annotations, i: int, *, flip: bool = False) -> Picture:
     """Instance i with its labels; flipped, as training would mirror it. Of a volume, slices through one landmark."""
     crop, matrix = _view(annotations, i, flip)
-    points, visibility = _moved(annotations.keypoints[i], matrix), annotations.visibility[i]
+    points, visibility = transform_points(annotations.keypoints[i], matrix), annotations.visibility[i]
     if flip:
         order = annotations.schema.flip_order
         points, visibility = points[order], visibility[order]
@@ -49,7 +48,7 @@ def shown_landmark(annotations: Annotations, i: int) -> int:
 def view_prediction(annotations: Annotations, i: int, prediction: ImagePrediction) -> Picture:
     """Instance i with its prediction, and the labels as crosses. Of a volume, slices through one landmark."""
     crop, matrix = _view(annotations, i)
-    points, truth = _moved(prediction.keypoints, matrix), _moved(annotations.keypoints[i], matrix)
+    points, truth = transform_points(prediction.keypoints, matrix), transform_points(annotations.keypoints[i], matrix)
     if annotations.picture_axes == 3:
         return draw_slices(crop, points, annotations.schema, shown_landmark(annotations, i), truth=truth)
     return draw_points(crop, points, annotations.schema, truth=truth)
@@ -65,11 +64,13 @@ def view_finding(
     asked = np.isin(np.arange(len(predicted)), keypoints)
     if annotations.picture_axes == 3:
         crop, matrix = _view(annotations, i)
-        labels, predicted = _moved(annotations.keypoints[i], matrix), _moved(predicted, matrix)
+        labels, predicted = transform_points(annotations.keypoints[i], matrix), transform_points(predicted, matrix)
         return draw_slices(crop, predicted, annotations.schema, keypoints[0], truth=labels)
     crop, matrix = _view(annotations, i, region=_around(annotations, i, predicted[asked], asked))
     picture, larger = enlarge(crop)
-    labels, predicted = (_moved(_moved(p, matrix), larger) for p in (annotations.keypoints[i], predicted))
+    labels, predicted = (
+        transform_points(transform_points(p, matrix), larger) for p in (annotations.keypoints[i], predicted)
+    )
     plain, grey = replace(annotations.schema, skeleton=()), np.zeros(len(labels))
     picture = draw_points(picture, np.where(asked[:, None], np.nan, labels), plain, score=grey, scale=1)
     predicted, truth = (np.where(asked[:, None], p, np.nan) for p in (predicted, labels))
@@ -118,7 +119,7 @@ def draw_volume(
     for p in predictions:
         spread = _spread(p, matrix, level) if ellipses else None
         for k in range(min(len(p.names), SHOWN)):
-            cells.append(draw_slices(crop, _moved(p.keypoints, matrix), schema, k, covariance=spread))
+            cells.append(draw_slices(crop, transform_points(p.keypoints, matrix), schema, k, covariance=spread))
             place = ", ".join(f"{v:.1f}" for v in p.keypoints[k])
             titles.append(f"{p.names[k]} at ({place}), score {p.score[k]:.2f}")
     return contact_sheet(cells, columns=1, titles=titles)
@@ -152,7 +153,7 @@ def draw_enlarged(
 ) -> Picture:
     """The same over a picture that is enlarged already; `matrix` takes its old pixels to the new ones."""
     for p in predictions:
-        points = _moved(p.keypoints, matrix)
+        points = transform_points(p.keypoints, matrix)
         spread = _spread(p, matrix, level) if ellipses else None
         picture = draw_points(picture, points, schema, covariance=spread, score=p.score, scale=1)
     return picture
@@ -182,15 +183,11 @@ def title_of(annotations: Annotations, i: int) -> str:
     return f"{annotations.image_names[i]}, {annotations.schema.names[shown_landmark(annotations, i)]}"
 
 
-def _moved(points: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[Any]:
-    return transform_points(torch.from_numpy(points), torch.from_numpy(matrix)).numpy()
-
-
 def _spread(prediction: ImagePrediction, matrix: NDArray[np.float64], level: int) -> NDArray[Any] | None:
     """Covariances of which two sigma are drawn."""
     if prediction.covariance is None:
         return None
-    spread = transform_covariance(torch.from_numpy(prediction.covariance), torch.from_numpy(matrix)).numpy()
+    spread = transform_covariance(prediction.covariance, matrix)
     if prediction.trust is None:
         return spread
     return spread * (prediction.trust.factor[:, level, None, None] / DRAWN_SIGMAS) ** 2

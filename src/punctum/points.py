@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
+FLAGS = ("wide", "two", "flat")
+"""What may be odd about a point: its spread, a second place, no place at all."""
+
 
 class Joined:
     """A dataclass of arrays whose first axis is that of instances."""

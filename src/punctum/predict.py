@@ -10,25 +10,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from punctum.data import Annotations
-from punctum.data.crop import CropSettings, crop_image, crop_matrix, to_image_matrix
-from punctum.data.images import ImageError, as_image
-from punctum.data.volumes import as_volume, is_volume, read_picture, read_spacing
+from punctum.data.crop import CropSettings
 from punctum.decision import Decision
 from punctum.flip_test import mirrored_mean
 from punctum.heads import Prediction
 from punctum.image_prediction import ImagePrediction, as_predictions
+from punctum.kinds import check_axes
 from punctum.model import DESCRIPTION, KeypointModel
 from punctum.points import Points
 from punctum.predict_network import Network
-from punctum.predict_reading import KEPT_BYTES, Crops, KeptCrops, Sample, read_ahead
+from punctum.predict_reading import KEPT_BYTES, Crops, KeptCrops, Picture, Sample, crop_of, pixels_of, read_ahead
+from punctum.promise import Promise
 from punctum.reading import Reading, reading_of
 from punctum.scales import Scales
 from punctum.schema import Schema
-from punctum.stream.boxes import Detector, detected, own_box
-from punctum.stream.items import Item, as_items
-from punctum.stream.predicting import predicted
+from punctum.stream.boxes import Detector
+from punctum.stream.items import Item
+from punctum.stream.predicting import instances
 
-Picture = str | Path | NDArray[Any]
 Box = Sequence[float]
 Spacing = Sequence[float] | NDArray[np.float64]
 
@@ -90,6 +89,11 @@ class Predictor:
         """The keypoints that the model finds."""
         return self.model.config.schema
 
+    @property
+    def promise(self) -> Promise | None:
+        """What scores and regions rest on; None where nothing is calibrated."""
+        return self.reading.promise
+
     def predict(
         self,
         images: Sequence[Picture],
@@ -144,10 +148,7 @@ class Predictor:
             >>> for p in load("runs/first").stream(read_video("mouse.mp4")):  # doctest: +SKIP
             ...     print(p.frame, p.time, p.keypoints)
         """
-        where = own_box if boxes is None else detected(boxes)
-        items = ((0, item) for item in as_items(images))
-        for _, piece in predicted(self, items, boxes=where, on_error=on_error):
-            yield from piece.predictions(self.schema)
+        return instances(self, images, boxes, on_error)
 
     def predict_annotations(
         self, annotations: Annotations, on_batch: Callable[[int], object] | None = None
@@ -306,30 +307,12 @@ class Predictor:
         spacing: Spacing | None,
     ) -> Sample:
         """A decoded picture's crop."""
-        size = image.shape[:-1]
-        if spacing is None and isinstance(picture, (str, Path)) and is_volume(picture):
-            spacing = read_spacing(picture)
-        length = None if spacing is None else np.asarray(spacing, dtype=np.float64)
-        region = None if box is None else np.asarray(box, dtype=np.float64)
-        matrix = crop_matrix(region, size, self.crop, spacing=length)
-        try:
-            crop = torch.from_numpy(crop_image(image, matrix, self.crop))
-        except ValueError as error:
-            raise ImageError(f"{picture if isinstance(picture, (str, Path)) else 'array'}: {error}") from None
-        return crop, torch.from_numpy(to_image_matrix(matrix, self.crop.input_size)), size
+        crop, to_image, size = crop_of(picture, image, box, spacing, self.crop)
+        return torch.from_numpy(crop), torch.from_numpy(to_image), size
 
     def pixels(self, picture: Picture, index: int) -> NDArray[Any]:
         """A picture as (*S, C), with as many axes as the model learned on."""
-        axes = len(self.crop.input_size)
-        if isinstance(picture, np.ndarray):
-            return as_image(picture, f"array {index}") if axes == 2 else as_volume(picture, f"array {index}")
-        image = read_picture(picture)
-        if image.ndim - 1 != axes:
-            kinds = {2: "images", 3: "volumes (.npy, .npz)"}
-            raise ValueError(
-                f"{picture}: the model finds points in {kinds[axes]}, this is one of the {kinds[5 - axes]}"
-            )
-        return image
+        return pixels_of(picture, len(self.crop.input_size), f"array {index}")
 
 
 def load(
@@ -390,23 +373,7 @@ def check_kind(model: KeypointModel, annotations: Annotations) -> None:
     Raises:
         ValueError: the annotations' places or pictures have other axes.
     """
-    axes = 3 if len(model.config.input_size) == 3 else 2
-    if (model.dims, axes) != (annotations.dims, annotations.picture_axes):
-        ours, theirs = kind_of(model.dims, axes), kind_of(annotations.dims, annotations.picture_axes)
-        raise ValueError(f"the model finds {ours}, and {annotations.source} is of {theirs}")
-
-
-def kind_of(dims: int, picture_axes: int) -> str:
-    """What D coordinates in pictures of so many axes are, in words.
-
-    Example:
-        >>> kind_of(1, 2), kind_of(2, 2), kind_of(3, 3)
-        ('layers in scans', 'points in images', 'points in volumes')
-    """
-    if dims == 1:
-        return "layers in scans"
-    depth = " with a depth" if dims > picture_axes else ""
-    return f"points{depth} in {'volumes' if picture_axes == 3 else 'images'}"
+    check_axes(model.dims, 3 if len(model.config.input_size) == 3 else 2, annotations)
 
 
 def _boxes(boxes: Sequence[Box | NDArray[np.float64] | None], dims: int) -> NDArray[np.float64]:

@@ -9,7 +9,6 @@ import torch
 from rich.console import Console
 
 from punctum import __version__
-from punctum.calibration import Calibration
 from punctum.decision import Decision
 from punctum.predict import Predictor, load_model, model_folder
 from punctum.predict_layers import LayerPredictor
@@ -93,22 +92,3 @@ def made_with(run: str | Path, finding: Finding, device: torch.device) -> dict[s
         "decode": None if finding.decision is None else str(finding.decision),
         "places": finding.places,
     }
-
-
-def level_of(calibration: Calibration | None, level: float | None) -> int:
-    """Which of a calibration's levels is shown where there is room for one.
-
-    Raises:
-        ValueError: the calibration has no such level, or there is none.
-    """
-    if calibration is None:
-        if level is not None:
-            raise ValueError("level: the model is not calibrated for these predictions: `punctum calibrate RUN`")
-        return 0
-    if level is None:
-        below = [i for i, known in enumerate(calibration.levels) if known <= 0.95]
-        return below[-1] if below else 0
-    if level not in calibration.levels:
-        known = ", ".join(f"{one:g}" for one in calibration.levels)
-        raise ValueError(f"level: the model is calibrated for {known}, not {level:g}: `punctum calibrate --levels`")
-    return calibration.levels.index(level)

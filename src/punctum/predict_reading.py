@@ -1,4 +1,4 @@
-"""Pictures on their way to the network: read ahead by threads, and crops that need no second reading."""
+"""Pictures on their way to what finds points in them: read, cut out, and all of that ahead of it by threads."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,7 +11,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+
+from punctum.data.crop import CropSettings, crop_image, crop_matrix, to_image_matrix
+from punctum.data.images import ImageError, as_image
+from punctum.data.volumes import as_volume, is_volume, read_picture, read_spacing
 
 # Batches that are read, or waiting, while one is computed: what bounds the memory.
 AHEAD = 2
@@ -19,13 +22,62 @@ READERS = min(16, max(4, cpu_count() or 1))
 # Of crops that are kept between looking at the pictures and predicting: 890 of them at 224 px.
 KEPT_BYTES = 512 * 2**20
 
-# A crop, its map to pixels, and the size of its picture.
-Sample = tuple[Tensor, Tensor, tuple[int, ...]]
+Picture = str | Path | NDArray[Any]
+# A crop, its map to pixels, and the size of its picture. As its network has them: tensors, or arrays.
+Sample = tuple[Any, Any, tuple[int, ...]]
 # A batch of those: (B, C, *input_size), (B, D + 1, D + 1), (B, D).
-Crops = tuple[Tensor, Tensor, NDArray[np.int64]]
+Crops = tuple[Any, Any, NDArray[np.int64]]
 Item = TypeVar("Item")
 T = TypeVar("T")
 Batch = TypeVar("Batch")
+
+
+def pixels_of(picture: Picture, axes: int, name: str) -> NDArray[Any]:
+    """A picture as (*S, C).
+
+    Args:
+        picture: a file, or an array.
+        axes: of the pictures that the model takes.
+        name: what an array is called in messages.
+    Raises:
+        ValueError: it cannot be read, or has other axes.
+    """
+    if isinstance(picture, np.ndarray):
+        return as_image(picture, name) if axes == 2 else as_volume(picture, name)
+    image = read_picture(picture)
+    if image.ndim - 1 != axes:
+        kinds = {2: "images", 3: "volumes (.npy, .npz)"}
+        raise ValueError(f"{picture}: the model finds points in {kinds[axes]}, this is one of the {kinds[5 - axes]}")
+    return image
+
+
+def crop_of(
+    picture: Picture,
+    image: NDArray[Any],
+    box: Sequence[float] | NDArray[np.float64] | None,
+    spacing: Sequence[float] | NDArray[np.float64] | None,
+    settings: CropSettings,
+) -> tuple[NDArray[np.float32], NDArray[np.float64], tuple[int, ...]]:
+    """A decoded picture's crop (C, *input_size), the map from there to pixels, and the picture's size.
+
+    Args:
+        picture: what was decoded: a volume's file may say how long its voxels are.
+        image: (*S, C).
+        box: (2 D,) in pixels; None: the whole picture.
+        spacing: millimetres per voxel; None: what the file says.
+        settings: of the model.
+    """
+    size = image.shape[:-1]
+    if spacing is None and isinstance(picture, (str, Path)) and is_volume(picture):
+        spacing = read_spacing(picture)
+    length = None if spacing is None else np.asarray(spacing, dtype=np.float64)
+    region = None if box is None else np.asarray(box, dtype=np.float64)
+    matrix = crop_matrix(region, size, settings, spacing=length)
+    try:
+        crop = crop_image(image, matrix, settings)
+    except ValueError as error:
+        raise ImageError(f"{picture if isinstance(picture, (str, Path)) else 'array'}: {error}") from None
+    return crop, to_image_matrix(matrix, settings.input_size), size
 
 
 def read_ahead(

@@ -17,12 +17,12 @@ from punctum.metrics.calibration import crps, energy_score
 from punctum.model import KeypointModel
 from punctum.ops import transform_covariance, transform_points
 from punctum.ops.modes import modes
-from punctum.points import Array, Judged, Points, Trust
+from punctum.points import FLAGS, Array, Judged, Points, Trust
+from punctum.promise import Promise
 from punctum.scales import Scales
 
 # The energy score compares each draw with each.
 ENERGY_DRAWS = 128
-FLAGS = ("wide", "two", "flat")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +50,15 @@ class Reading:
     def needs_heatmaps(self) -> bool:
         """Whether the density behind the head's own word is asked for."""
         return self.calibration is not None or self.decision.kind != "head" or self.places > 0
+
+    @property
+    def promise(self) -> Promise | None:
+        """What the calibration promises, in numbers."""
+        if self.calibration is None:
+            return None
+        distance = self.calibration.distance
+        levels, images = self.calibration.levels, sum(self.calibration.images)
+        return Promise(levels, distance.within, distance.normalizer, images)
 
     def points(
         self, prediction: Prediction, to_image: Tensor, sizes: NDArray[np.int64], scales: Scales, truth: Tensor | None

@@ -17,8 +17,8 @@ from punctum.data import read
 from punctum.data.images import read_image
 from punctum.deploy import OnnxPredictor
 from punctum.deploy.description import Description
-from punctum.deploy.inputs import gather_instances
 from punctum.predict import load
+from punctum.predict_reading import AHEAD, READERS
 
 CPU = ["CPUExecutionProvider"]
 
@@ -72,14 +72,14 @@ def test_boxes_and_arrays(predictor: OnnxPredictor, untrained: Path, scenes: Pat
 def test_a_stream_is_read_a_few_batches_ahead(predictor: OnnxPredictor) -> None:
     taken = []
 
-    def frames() -> Iterator[tuple[np.ndarray, None]]:
+    def frames() -> Iterator[np.ndarray]:
         for i in range(10**9):
             taken.append(i)
-            yield np.zeros((20, 30, 3), np.uint8), None
+            yield np.zeros((20, 30, 3), np.uint8)
 
-    stream = predictor.predict_batches(frames())
-    assert [len(next(stream)) for _ in range(2)] == [5, 5]
-    assert len(taken) <= 5 * 5
+    stream = predictor.stream(frames())
+    assert [next(stream).image for _ in range(7)] == [f"array {i}" for i in range(7)]
+    assert len(taken) <= 5 * (3 + AHEAD) + READERS
     stream.close()
 
 
@@ -127,7 +127,6 @@ def test_the_command_needs_no_torch(onnx_file: Path, untrained: Path, scenes: Pa
     assert "13 instances" in done.stdout
     assert cli.main(["predict", str(untrained), *map(str, words[2:-1]), str(theirs), "--device", "cpu"]) == 0
     ours, wanted = (list(csv.DictReader(path.read_text().splitlines())) for path in (out, theirs))
-    # A run folder's csv has the pictures first, and areas.
     assert set(wanted[0]) - set(ours[0]) == {"area_80"}
     places = {(row["image"], row["instance"], row["keypoint"]): float(row["x"]) for row in wanted}
     assert len(places) == len(ours)
@@ -143,11 +142,12 @@ def test_help_and_import_need_no_torch() -> None:
 
 
 def test_options_of_run_folders_are_refused(onnx_file: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
-    words = ["predict", str(onnx_file), "x.png", "--out", str(tmp_path / "a.json")]
+    (tmp_path / "x.png").touch()
+    words = ["predict", str(onnx_file), str(tmp_path / "x.png"), "--out", str(tmp_path / "a.json")]
     assert cli.main([*words, "--flip-test", "--places=2"]) == 1
     assert "--places, --flip_test: not for exported models" in capsys.readouterr().err
     assert cli.main([*words, "--level", "0.9"]) == 1
-    assert "promises 0.5, 0.8, not 0.9" in capsys.readouterr().err
+    assert "calibrated for 0.5, 0.8, not 0.9" in capsys.readouterr().err
 
 
 def test_json_has_no_areas(onnx_file: Path, scenes: Path, tmp_path: Path) -> None:
@@ -156,16 +156,3 @@ def test_json_has_no_areas(onnx_file: Path, scenes: Path, tmp_path: Path) -> Non
     assert cli.main(["predict", str(onnx_file), picture, "--out", str(out), "--device", "cpu"]) == 0
     point = json.loads(out.read_text())[0]["keypoints"][0]
     assert set(point["regions"]["0.8"]) == {"radius", "ellipse"}
-
-
-def test_instances_are_gathered_from_everything(scenes: Path, tmp_path: Path) -> None:
-    names = read(scenes / "test.json").schema.names
-    found = gather_instances([scenes / "images", scenes / "test.json"], names)
-    assert len(found) == 36 + 12
-    assert found[0].box is None
-    assert found[-1].keypoints is not None
-    assert found[-1].instance
-    with pytest.raises(FileNotFoundError, match=r"no\.png, none\.csv"):
-        gather_instances(["no.png", "none.csv"])
-    with pytest.raises(ValueError, match="holds no pictures"):
-        gather_instances([tmp_path])

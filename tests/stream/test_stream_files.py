@@ -11,8 +11,8 @@ import av
 import numpy as np
 import pandas
 import pytest
-from films import film, picture
 
+from films import film, picture
 from processes import environment
 from punctum.data import read
 from punctum.predict_files import predict_files

@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from films import BlobFinder, film, picture, place
 
+from films import BlobFinder, film, picture, place
 from punctum.points import Points, Trust
 from punctum.predict import Predictor
 from punctum.predict_reading import AHEAD, READERS, load_ahead

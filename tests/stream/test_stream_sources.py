@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from films import film, picture
 
+from films import film, picture
 from punctum.data import Annotations
 from punctum.data.errors import DataError
 from punctum.draw import write_png

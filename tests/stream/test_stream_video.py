@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from films import film, picture, turned
 
+from films import film, picture, turned
 from punctum.stream.video import Video, read_video
 
 ONE, W = 1 << 16, 1 << 30

@@ -1,4 +1,4 @@
-"""The coordinate contract of `punctum.ops.coords` as NumPy matrices, for crops that are made without torch.
+"""The coordinate contract of `punctum.ops.coords` in NumPy, for crops and drawings that are made without torch.
 
 The tests hold the two against each other, to the bit.
 """
@@ -36,3 +36,41 @@ def cells_matrix(side: float) -> NDArray[np.float64]:
     matrix = np.diag([side, side, 1.0])
     matrix[:-1, -1] = (side - 1) / 2
     return matrix
+
+
+def transform_points(points: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points under an affine map, A x + t.
+
+    Args:
+        points: (..., D).
+        matrix: (D + 1, D + 1), homogeneous.
+    Returns:
+        (..., D).
+    Example:
+        >>> transform_points(np.array([[1.0, 1.0]]), np.array([[1.0, 0.0, 5.0], [0.0, 1.0, -2.0], [0.0, 0.0, 1.0]]))
+        array([[ 6., -1.]])
+    """
+    # Infinite places become NaN, as in torch, without a warning.
+    with np.errstate(invalid="ignore", over="ignore"):
+        moved: NDArray[np.float64] = (matrix[:-1, :-1] * points[..., None, :]).sum(-1) + matrix[:-1, -1]
+    return moved
+
+
+def transform_covariance(covariance: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Covariances under an affine map, A S A^T.
+
+    Args:
+        covariance: (..., D, D).
+        matrix: (D + 1, D + 1), homogeneous.
+    Returns:
+        (..., D, D).
+    Example:
+        >>> transform_covariance(np.eye(2), np.diag([2.0, 3.0, 1.0]))
+        array([[4., 0.],
+               [0., 9.]])
+    """
+    linear = matrix[:-1, :-1]
+    with np.errstate(invalid="ignore", over="ignore"):
+        half = (linear[..., None] * covariance[..., None, :, :]).sum(-2)
+        moved: NDArray[np.float64] = (half[..., None, :] * linear[..., None, :, :]).sum(-1)
+    return moved

@@ -6,29 +6,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from punctum.data.crop import CropSettings
+from punctum.promise import Promise
 from punctum.schema import Schema
 
 KEY = "punctum"
 FORMAT_VERSION = 1
 
 Precision = Literal["fp32", "fp16", "int8"]
-
-
-@dataclass(frozen=True)
-class Promise:
-    """What the graph's calibrated outputs rest on.
-
-    Args:
-        levels: L probabilities of the regions.
-        within: the score is the probability of an error of at most this, in lengths.
-        normalizer: what a length is: "bbox", "image" or "pixels".
-        images: how many images were calibrated on.
-    """
-
-    levels: tuple[float, ...]
-    within: float
-    normalizer: str
-    images: int
 
 
 @dataclass(frozen=True)

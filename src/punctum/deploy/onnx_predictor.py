@@ -1,10 +1,6 @@
 """Pictures to coordinates by an exported graph, with the same crops as the model's own predictor."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
-from os import cpu_count
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -12,26 +8,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from punctum.data.crop import crop_image, crop_matrix, to_image_matrix
-from punctum.data.images import as_image, read_image
 from punctum.deploy.description import KEY, Description
 from punctum.image_prediction import ImagePrediction, as_predictions
-from punctum.points import Points, Trust
+from punctum.points import FLAGS, Points, Trust
+from punctum.predict_reading import Crops, Picture, Sample, crop_of, pixels_of, read_ahead
+from punctum.promise import Promise
 from punctum.scales import Scales
 from punctum.schema import Schema
+from punctum.stream.boxes import Detector
+from punctum.stream.items import Item
+from punctum.stream.predicting import instances
 
 if TYPE_CHECKING:
     from punctum.data.annotations import Annotations
 
-Picture = str | Path | NDArray[Any]
 Box = Sequence[float] | NDArray[np.float64]
-# A crop, its map to pixels, and (H, W) of its picture.
-Sample = tuple[NDArray[np.float32], NDArray[np.float64], tuple[int, ...]]
 
 USUAL = ("CUDAExecutionProvider", "CPUExecutionProvider")
-FLAGS = ("wide", "two", "flat")
-AHEAD = 2
-READERS = min(16, max(4, cpu_count() or 1))
 
 
 class OnnxPredictor:
@@ -60,7 +53,8 @@ class OnnxPredictor:
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        self.path, self.batch_size = Path(path), batch_size
+        self.path = Path(path)
+        self.batch_size = self.pictures = batch_size
         self.session = _session(self.path, providers, threads)
         self.description = _description(self.session, self.path)
         self.crop = self.description.crop
@@ -87,6 +81,11 @@ class OnnxPredictor:
         """The keypoints that the model finds."""
         return self.description.schema
 
+    @property
+    def promise(self) -> Promise | None:
+        """What scores and regions rest on; None where nothing is calibrated."""
+        return self.description.promise
+
     def predict(
         self,
         images: Sequence[Picture],
@@ -109,11 +108,11 @@ class OnnxPredictor:
             raise ValueError("predict takes a list of pictures: put a single one in brackets")
         if boxes is not None and len(boxes) != len(images):
             raise ValueError(f"{len(images)} pictures but {len(boxes)} boxes")
+        names = [f"array {i}" if isinstance(p, np.ndarray) else str(p) for i, p in enumerate(images)]
         found: list[ImagePrediction] = []
-        for batch in self.predict_batches(zip(images, boxes or [None] * len(images), strict=True)):
-            found += batch
-            if on_batch is not None:
-                on_batch(len(batch))
+        for points in self._points(images, boxes or [None] * len(images), on_batch):
+            rows = slice(len(found), len(found) + len(points.score))
+            found += as_predictions(points, names[rows], [""] * len(points.score), self.schema.names)
         return found
 
     def predict_annotations(
@@ -121,48 +120,59 @@ class OnnxPredictor:
     ) -> list[ImagePrediction]:
         """Find the keypoints of every annotated instance, from its picture and box; its labels are not used."""
         found: list[ImagePrediction] = []
-        pairs = zip(annotations.images, annotations.boxes, strict=True)
-        for points in self._points(pairs):
+        for points in self._points(annotations.images, list(annotations.boxes), on_batch):
             rows = slice(len(found), len(found) + len(points.score))
             found += as_predictions(points, annotations.image_names[rows], annotations.ids[rows], self.schema.names)
-            if on_batch is not None:
-                on_batch(len(points.score))
         return found
 
-    def predict_batches(self, pictures: Iterable[tuple[Picture, Box | None]]) -> Iterator[list[ImagePrediction]]:
-        """Predictions of a stream of pictures, a batch at a time; no more pictures are held than a few batches.
+    def stream(
+        self,
+        images: Iterable[Picture | Item],
+        *,
+        boxes: Detector | None = None,
+        on_error: Callable[[str], object] | None = None,
+    ) -> Iterator[ImagePrediction]:
+        """Find the keypoints in pictures as they come, however many there are; see `Predictor.stream`.
 
         Args:
-            pictures: pairs of a picture and its box, as in `predict`; may go on for ever.
+            images: paths or arrays, as `predict` takes them, or `punctum.stream.items.Item`, which may have boxes.
+            boxes: a function from RGB pixels (H, W, 3) to the boxes (N, 4) of its instances.
+            on_error: called with the reason where a picture cannot be read, which is left out; None: it is raised.
         Yields:
-            One prediction per picture, in order, `batch_size` of them; the last batch may be shorter.
+            The instances, in the order of the pictures.
+        Raises:
+            ValueError: a picture cannot be read (named).
         Example:
-            >>> for batch in OnnxPredictor("model.onnx").predict_batches(frames):  # doctest: +SKIP
-            ...     print(len(batch))
+            >>> for p in OnnxPredictor("model.onnx").stream(camera):  # doctest: +SKIP
+            ...     print(p.keypoints)
         """
-        names: deque[str] = deque()
+        return instances(self, images, boxes, on_error)
 
-        def named() -> Iterator[tuple[Picture, Box | None]]:
-            for i, (picture, box) in enumerate(pictures):
-                names.append(f"array {i}" if isinstance(picture, np.ndarray) else str(picture))
-                yield picture, box
-
-        for points in self._points(named()):
-            count = len(points.score)
-            images = [names.popleft() for _ in range(count)]
-            yield as_predictions(points, images, [""] * count, self.schema.names)
-
-    def read(self, picture: Picture, box: Box | None = None, name: str = "array 0") -> Sample:
+    def read(self, picture: Picture, box: Box | None = None) -> Sample:
         """A picture as the graph gets it: its crop (3, H, W), the map from there to pixels, and (H, W) of it."""
-        image = as_image(picture, name) if isinstance(picture, np.ndarray) else read_image(picture)
-        size = image.shape[:2]
-        matrix = crop_matrix(None if box is None else np.asarray(box, dtype=np.float64), size, self.crop)
-        return crop_image(image, matrix, self.crop), to_image_matrix(matrix, self.crop.input_size), size
+        return self.sample(picture, self.pixels(picture, 0), box, None)
+
+    def pixels(self, picture: Picture, index: int) -> NDArray[Any]:
+        """A picture as (H, W, 3)."""
+        return pixels_of(picture, len(self.crop.input_size), f"array {index}")
+
+    def sample(
+        self, picture: Picture, image: NDArray[Any], box: Box | None, spacing: NDArray[np.float64] | None
+    ) -> Sample:
+        """A decoded picture's crop."""
+        return crop_of(picture, image, box, spacing, self.crop)
+
+    def assemble(self, samples: Sequence[Sample]) -> Crops:
+        """Samples as one batch."""
+        crops, matrices, sizes = zip(*samples, strict=True)
+        return np.stack(crops), np.stack(matrices), np.array(sizes, dtype=np.int64)
 
     def predict_samples(self, samples: Sequence[Sample], boxes: Sequence[Box | None]) -> list[ImagePrediction]:
         """One run of what `read` has made with these boxes, for those who gather their own batches."""
         names = [f"array {i}" for i in range(len(samples))]
-        return as_predictions(self._finished(samples, boxes), names, [""] * len(samples), self.schema.names)
+        return as_predictions(
+            self.batch_points(self.assemble(samples), boxes), names, [""] * len(samples), self.schema.names
+        )
 
     def run(
         self, crops: NDArray[np.float32], to_image: NDArray[np.float64], lengths: NDArray[np.float64] | None = None
@@ -183,34 +193,34 @@ class OnnxPredictor:
             given["image"] = as_bytes(crops)
         return dict(zip(self.description.outputs, self.session.run(self.description.outputs, given), strict=True))
 
-    def _points(self, pictures: Iterable[tuple[Picture, Box | None]]) -> Iterator[Points]:
+    def _points(
+        self,
+        pictures: Sequence[Picture],
+        boxes: Sequence[Box | None],
+        on_batch: Callable[[int], object] | None,
+    ) -> Iterator[Points]:
         """Batches of points; the next pictures are read while one batch is computed."""
-        numbered = enumerate(pictures)
-        with ThreadPoolExecutor(READERS) as readers:
 
-            def submitted() -> Iterator[list[tuple[Future[Sample], Box | None]]]:
-                while some := list(islice(numbered, self.batch_size)):
-                    yield [(readers.submit(self.read, p, box, f"array {i}"), box) for i, (p, box) in some]
+        def load(i: int) -> Sample:
+            return self.sample(pictures[i], self.pixels(pictures[i], i), boxes[i], None)
 
-            batches = submitted()
-            waiting = deque(islice(batches, 1 + AHEAD))
-            try:
-                while waiting:
-                    batch = waiting.popleft()
-                    yield self._finished([sample.result() for sample, _ in batch], [box for _, box in batch])
-                    waiting.extend(islice(batches, 1))
-            finally:
-                readers.shutdown(cancel_futures=True)
+        start = 0
+        for crops in read_ahead(load, self.assemble, len(pictures), self.pictures):
+            stop = start + len(crops[2])
+            yield self.batch_points(crops, boxes[start:stop])
+            if on_batch is not None:
+                on_batch(stop - start)
+            start = stop
 
-    def _finished(self, samples: Sequence[Sample], boxes: Sequence[Box | None]) -> Points:
-        crops, matrices, sizes = zip(*samples, strict=True)
-        to_image, image_sizes = np.stack(matrices), np.array(sizes, dtype=np.int64)
-        promise = self.description.promise
+    def batch_points(self, batch: Crops, boxes: Sequence[Box | None]) -> Points:
+        """The points of one assembled batch."""
+        crops, to_image, image_sizes = batch
+        promise = self.promise
         lengths = None
         if promise is not None:
             given = [[np.nan] * 4 if box is None else list(box) for box in boxes]
             lengths = Scales.of(given, image_sizes).lengths(promise.normalizer)
-        found = self.run(np.stack(crops), to_image, lengths)
+        found = self.run(crops, to_image, lengths)
         return Points(
             keypoints=found["keypoints"].astype(np.float64),
             score=found["score"].astype(np.float64),
@@ -250,7 +260,7 @@ def _trust(found: Mapping[str, NDArray[Any]], levels: tuple[float, ...]) -> Trus
 def _session(path: Path, providers: Sequence[str] | None, threads: int | None) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}: `punctum export RUN --out {path.name}` makes one")
-    runtime = _runtime()
+    runtime = onnx_runtime()
     options = runtime.SessionOptions()
     options.log_severity_level = 3
     if threads is not None:
@@ -272,7 +282,12 @@ def _exact(provider: str) -> Any:
     return (provider, {"use_tf32": "0"}) if provider == "CUDAExecutionProvider" else provider
 
 
-def _runtime() -> ModuleType:
+def onnx_runtime() -> ModuleType:
+    """ONNX Runtime, or how to get it.
+
+    Raises:
+        ImportError: it is not installed.
+    """
     try:
         import onnxruntime
     except ImportError as error:

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 import punctum
-from punctum.calibration import Calibration
-from punctum.deploy.description import Description, Precision, Promise
+from punctum.deploy.description import Description, Precision
 from punctum.deploy.onnx_predictor import OnnxPredictor, as_bytes
 from punctum.export.files import describe_onnx, write_onnx, write_pt2
 from punctum.export.graph import Exported, graph_of, record
@@ -21,8 +20,10 @@ from punctum.export.parity import Parity, compare, outputs_of, own_points
 from punctum.export.samples import Samples, find_samples
 from punctum.export.trust import LEFT_OUT, TrustGraph
 from punctum.files import write_through
+from punctum.kinds import kind_of
 from punctum.model import KeypointModel
-from punctum.predict import Predictor, kind_of, load_model, model_folder
+from punctum.predict import Predictor, load_model, model_folder
+from punctum.promise import Promise
 from punctum.reading import Reading, reading_of
 from punctum.terminal import print_notes
 
@@ -117,7 +118,7 @@ class _Job:
         trust = None if calibration is None else TrustGraph(calibration)
         graph = graph_of(model, trust, half=self.request.precision == "fp16")
         exported = record(graph, model.config.input_size, uint8=self.request.uint8)
-        description = _describe(model, calibration, exported, self.request.precision)
+        description = _describe(model, self.predictor.reading.promise, exported, self.request.precision)
         if path.suffix == ".pt2":
             write_pt2(exported, path, description)
             run = _pt2_runner(path, exported, self.request.uint8)
@@ -184,13 +185,7 @@ def _calibration_pictures(run: Path, predictor: Predictor, samples: Samples, req
     return find_samples(run, predictor, request.calibrate_on, request.count)
 
 
-def _describe(
-    model: KeypointModel, calibration: Calibration | None, exported: Exported, precision: Precision
-) -> Description:
-    promise = None
-    if calibration is not None:
-        distance = calibration.distance
-        promise = Promise(calibration.levels, distance.within, distance.normalizer, sum(calibration.images))
+def _describe(model: KeypointModel, promise: Promise | None, exported: Exported, precision: Precision) -> Description:
     config = model.config
     return Description(
         schema=config.schema,

@@ -9,12 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from punctum.deploy.inputs import Instance, gather_instances
+from punctum.data import Annotations
 from punctum.held_out import parts_of
+from punctum.kinds import check_axes
 from punctum.points import Array
 from punctum.predict import Predictor
 from punctum.scales import Scales
+from punctum.stream.gather import gather_stills
+from punctum.stream.items import Annotated, Item, Pictures
 from punctum.train_settings import load_config
+
+# An instance, and (K, 2) its labels, NaN where unlabelled; None where there are none.
+Labelled = tuple[Item, Array | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,15 +72,12 @@ def find_samples(run: Path, predictor: Predictor, given: str | Path | None, limi
     """
     names = predictor.schema.names
     if given is not None:
-        return _cropped(predictor, _drawn(gather_instances([given], names), limit, seed), str(given))
+        return _cropped(predictor, _drawn(_gathered(given, names), limit, seed), str(given))
     try:
         _, kept = parts_of(load_config(run))
     except (OSError, ValueError):
         return painted(predictor, min(limit, 32), seed)
-    labels = np.where(kept.labelled[..., None], kept.keypoints, np.nan)
-    rows = zip(kept.images, kept.image_names, kept.ids, kept.boxes, labels, strict=True)
-    instances = _drawn([Instance(*row) for row in rows], limit, seed)
-    return _cropped(predictor, instances, "images that the run kept back")
+    return _cropped(predictor, _drawn(_labelled(kept), limit, seed), "images that the run kept back")
 
 
 def painted(predictor: Predictor, count: int, seed: int) -> Samples:
@@ -92,19 +95,37 @@ def painted(predictor: Predictor, count: int, seed: int) -> Samples:
     return _joined(read, names, [None] * count, None, "painted noise: the run's own pictures are not where they were")
 
 
-def _drawn(instances: list[Instance], limit: int, seed: int) -> list[Instance]:
+def _gathered(given: str | Path, names: tuple[str, ...]) -> list[Labelled]:
+    """The instances of pictures, a folder or annotations; labels of other keypoints than `names` are not kept."""
+    pictures, annotated = gather_stills([given])
+    found: list[Labelled] = [(item, None) for item in Pictures(pictures).items()]
+    for annotations in annotated:
+        check_axes(2, 2, annotations)
+        ours = _labelled(annotations)
+        found += ours if annotations.schema.names == names else [(item, None) for item, _ in ours]
+    return found
+
+
+def _labelled(annotations: Annotations) -> list[Labelled]:
+    labels = np.where(annotations.labelled[..., None], annotations.keypoints, np.nan)
+    return list(zip(Annotated(annotations).items(), labels, strict=True))
+
+
+def _drawn(instances: list[Labelled], limit: int, seed: int) -> list[Labelled]:
     if len(instances) <= limit:
         return instances
     chosen = np.random.default_rng(seed).choice(len(instances), limit, replace=False)
     return [instances[i] for i in sorted(chosen)]
 
 
-def _cropped(predictor: Predictor, instances: list[Instance], source: str) -> Samples:
-    read = [predictor.read(one.path, None if one.box is None else one.box.tolist()) for one in instances]
-    known = [one.keypoints for one in instances if one.keypoints is not None]
+def _cropped(predictor: Predictor, instances: list[Labelled], source: str) -> Samples:
+    items = [item for item, _ in instances]
+    placed = [(item.picture, item.box) for item in items if item.picture is not None]
+    read = [predictor.read(picture, None if box is None else box.tolist()) for picture, box in placed]
+    known = [labels for _, labels in instances if labels is not None]
     labels = np.stack(known) if known and len(known) == len(instances) else None
-    names = tuple(f"{one.image} {one.instance}".strip() for one in instances)
-    return _joined(read, names, [one.box for one in instances], labels, source)
+    names = tuple(f"{item.image} {item.instance}".strip() for item in items)
+    return _joined(read, names, [item.box for item in items], labels, source)
 
 
 def _joined(read: list, names: tuple[str, ...], boxes: list, labels: Array | None, source: str) -> Samples:

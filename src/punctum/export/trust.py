@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from punctum.calibration import Calibration
 from punctum.heads import Prediction
-from punctum.reading import FLAGS
+from punctum.points import FLAGS
 
 LEFT_OUT = "areas of highest-density regions, likely places (--places) and other rules of decoding (--decode)"
 """Of a calibrated run folder, and not of its export: they rest on draws, or climb until they stand still."""

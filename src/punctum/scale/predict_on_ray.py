@@ -15,18 +15,20 @@ from punctum.data.errors import counted
 from punctum.decision import Decision
 from punctum.files import write_text
 from punctum.predict import Predictor, check_kind
-from punctum.predict_files import boxes_from, check_boxes, source_of, told_boxes, told_contents
-from punctum.predict_finder import Finding, finder_of, level_of, made_with
+from punctum.predict_finder import Finding, finder_of, made_with
+from punctum.promise import level_of
 from punctum.scale.cluster import joined, needs_ray, where_to_work
 from punctum.scale.parts import ERRORS, Account, read_account, remove_leftovers, write_errors
 from punctum.scale.run import predict_shards
 from punctum.scale.shards import SHARD, Shard, cut
 from punctum.scale.worker import Work
-from punctum.stream.boxes import BoxFile, Detector
+from punctum.stream.boxes import BoxFile, Detector, boxes_from, told_boxes
 from punctum.stream.gather import gather
 from punctum.stream.items import Source
 from punctum.stream.journal import changes
 from punctum.stream.predicting import ItemError
+from punctum.stream.sources import contents, source_of
+from punctum.stream.to_files import check_boxes
 from punctum.stream.video import Video
 from punctum.stream.write_parquet import needs_pyarrow
 
@@ -102,10 +104,10 @@ def predict_on_ray(
             made_with=basis,
             boxes=boxes,
             skip=on_error == "skip",
-            level=level_of(finder.reading.calibration, level),
+            level=level_of(finder.promise, level),
             frames=any(isinstance(source, Video) for source in sources),
         )
-        asked = {"boxes": told_boxes(boxes), "pictures": told_contents(sources), "shard": shard, "level": level}
+        asked = {"boxes": told_boxes(boxes), "pictures": contents(sources), "shard": shard, "level": level}
         _agree(out, basis | asked)
         remove_leftovers(out)
         with _words_of_errors(out, console):
@@ -131,7 +133,7 @@ def _prepared(
             check_kind(finder.model, annotations)
     if not isinstance(finder, Predictor):
         raise ValueError("the model finds layers in scans, for which there is no engine ray")
-    sources = [source_of(found, finder, spacing, console) for found in gathered]
+    sources = [source_of(found, len(finder.crop.input_size), spacing, console) for found in gathered]
     check_boxes(boxes_from(boxes), finder, sources, console)
     return finder, sources
 

@@ -12,12 +12,11 @@ import torch
 from rich.console import Console
 
 from punctum.predict import Predictor
-from punctum.predict_files import boxes_from
 from punctum.predict_finder import Finding, finder_of, made_with
 from punctum.predict_write import point_row
 from punctum.scale.parts import Account, leftovers, read_account, write_part
 from punctum.scale.shards import Shard
-from punctum.stream.boxes import Boxes, Detector
+from punctum.stream.boxes import Boxes, Detector, boxes_from
 from punctum.stream.items import Item
 from punctum.stream.journal import told_changes
 from punctum.stream.predicting import ItemError, predicted

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from punctum.data.errors import DataError
 from punctum.data.json_text import kind, read_json
 from punctum.data.matching import posix_name
-from punctum.stream.items import Item
+from punctum.stream.items import Item, digest
 
 # A picture's instances: what each is called, and its box (x, y, width, height).
 Boxes = Callable[[Item, NDArray[Any]], Sequence[tuple[str, NDArray[np.float64] | None]]]
@@ -156,3 +156,17 @@ def _rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
         raise DataError([f"{path}: cannot be read: {error.strerror or error}"]) from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError([f"{path}: not a csv file: {error}"]) from None
+
+
+def boxes_from(given: str | Path | Detector | None) -> Boxes:
+    """Where instances are, from what a user gives: nothing, a file, a function."""
+    if given is None:
+        return own_box
+    return BoxFile(given) if isinstance(given, (str, Path)) else detected(given)
+
+
+def told_boxes(given: str | Path | Detector | None) -> str | None:
+    """Boxes as they are told apart; of a function nothing but that it is one is known."""
+    if given is None or not isinstance(given, (str, Path)):
+        return None if given is None else "a function"
+    return f"{given} ({digest([Path(given).read_text(encoding='utf-8', errors='replace')])})"

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 from punctum.data.crop import CropSettings
 from punctum.image_prediction import ImagePrediction, as_predictions
 from punctum.points import Points
-from punctum.predict_reading import Crops, Sample, load_ahead
+from punctum.predict_reading import Crops, Picture, Sample, load_ahead
+from punctum.promise import Promise
 from punctum.schema import Schema
-from punctum.stream.boxes import Boxes, own_box
-from punctum.stream.items import Item
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from punctum.stream.boxes import Boxes, Detector, detected, own_box
+from punctum.stream.items import Item, as_items
 
 Key = TypeVar("Key")
 Box = NDArray[np.float64]
@@ -28,7 +26,7 @@ class ItemError(ValueError):
 
 
 class Finder(Protocol):
-    """What finds points in pictures; `punctum.predict.Predictor` is one."""
+    """What finds points in pictures; `punctum.predict.Predictor` and `punctum.deploy.OnnxPredictor` do."""
 
     pictures: int
     crop: CropSettings
@@ -36,11 +34,12 @@ class Finder(Protocol):
     @property
     def schema(self) -> Schema: ...
 
-    def pixels(self, picture: "Path | NDArray[Any]", index: int) -> NDArray[Any]: ...
+    @property
+    def promise(self) -> Promise | None: ...
 
-    def sample(
-        self, picture: "Path | NDArray[Any]", image: NDArray[Any], box: Box | None, spacing: Box | None
-    ) -> Sample: ...
+    def pixels(self, picture: Picture, index: int) -> NDArray[Any]: ...
+
+    def sample(self, picture: Picture, image: NDArray[Any], box: Box | None, spacing: Box | None) -> Sample: ...
 
     def assemble(self, samples: list[Sample]) -> Crops: ...
 
@@ -131,6 +130,19 @@ def predicted(
                 on_error(f"{entry.image}: {entry.error}")
         regions = [entry.box for entry in entries if entry.found]
         yield key, Piece(entries, None if crops is None else finder.batch_points(crops, regions))
+
+
+def instances(
+    finder: Finder,
+    images: Iterable[Picture | Item],
+    boxes: Detector | None,
+    on_error: Callable[[str], object] | None,
+) -> Iterator[ImagePrediction]:
+    """The instances of pictures as they come, one by one; see `punctum.predict.Predictor.stream`."""
+    where = own_box if boxes is None else detected(boxes)
+    items = ((0, item) for item in as_items(images))
+    for _, piece in predicted(finder, items, boxes=where, on_error=on_error):
+        yield from piece.predictions(finder.schema)
 
 
 def _load(finder: Finder, item: Item, boxes: Boxes) -> list[tuple[Entry, Sample | None]]:

@@ -84,4 +84,4 @@ def _points(arrays: Arrays) -> Points:
 def _trust(arrays: Arrays) -> Trust:
     flags = {name.removeprefix("flags."): v for name, v in arrays.items() if name.startswith("flags.")}
     own: dict[str, Any] = {name: v for name, v in arrays.items() if "." not in name and name != "levels"}
-    return Trust(levels=tuple(arrays["levels"].tolist()), flags=flags, **own)
+    return Trust(**{"area": None, **own, "levels": tuple(arrays["levels"].tolist()), "flags": flags})

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from punctum.calibration import Calibration
 from punctum.data.errors import counted
 from punctum.files import write_again
-from punctum.reading import FLAGS
+from punctum.points import FLAGS
+from punctum.promise import Promise
 from punctum.stream.boxes import Boxes, BoxFile
 from punctum.stream.results import Results
 
@@ -58,7 +58,7 @@ def say_empty(results: Results, boxes: Boxes, console: Console) -> None:
             )
 
 
-def say_trust(calibration: Calibration | None, results: Results, console: Console) -> int:
+def say_trust(promise: Promise | None, results: Results, console: Console) -> int:
     """What the score is, and how many predictions are suspect; returns the number of instances."""
     instances = points = rated = unlike = 0
     flags: Counter[str] = Counter()
@@ -71,13 +71,12 @@ def say_trust(calibration: Calibration | None, results: Results, console: Consol
             rated += len(trust.typical)
             unlike += int((trust.typical <= UNTYPICAL).sum())
             flags.update({name: int(trust.flags[name].sum()) for name in FLAGS})
-    if calibration is None:
+    if promise is None:
         console.print("score: the head's own, not calibrated (`punctum calibrate`)", highlight=False)
         return instances
-    distance = calibration.distance
     console.print(
-        f"score: probability of an error of at most {distance.within:g} lengths ({distance.normalizer}), from "
-        f"{sum(calibration.images)} images",
+        f"score: probability of an error of at most {promise.within:g} lengths ({promise.normalizer}), from "
+        f"{promise.images} images",
         highlight=False,
     )
     console.print(
