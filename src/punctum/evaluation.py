@@ -92,5 +92,5 @@ class Evaluation:
             with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 found = {f.name: file[f.name] for f in fields(cls) if f.name in file or f.name not in OPTIONAL}
         except (ValueError, OSError, *DAMAGED) as error:
-            raise ValueError(f"{path} is not what `punctum evaluate` writes: {error}") from error
+            raise ValueError(f"{path} is not what `punctum evaluate` writes: {error!s:.200}") from error
         return cls(**found)

@@ -158,7 +158,10 @@ def reading_of(
     calibration = load_calibration(folder, model.config.schema.names)
     if calibration is None:
         return Reading(decision or HEAD, sigmas=sigmas, places=places), None
-    own = Decision.parse(calibration.decision)
+    try:
+        own = Decision.parse(calibration.decision)
+    except ValueError as error:
+        raise ValueError(f"{folder / FILE}: {error!s:.200}") from None
     if decision not in (None, own):
         why = f"rule {own}, and these are of {decision}"
     elif flip_test != calibration.flip_test:

@@ -5,6 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+# Python's integers go on beyond it, and become no float.
+LARGEST = torch.finfo(torch.float64).max
+
 
 class Entries:
     """A JSON object whose entries have names like `density.offset`.
@@ -86,7 +89,7 @@ class Entries:
 def _collect(value: Any, name: str, lengths: list[int | None], axis: int, into: list[float]) -> None:
     """Numbers of nested lists, whose lengths are checked, or filled in where they are None."""
     if axis == len(lengths):
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < torch.inf:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= LARGEST:
             raise ValueError(f"{name} is {value!r:.40}, not a finite number")
         into.append(float(value))
         return
