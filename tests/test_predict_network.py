@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from punctum import predict, predict_network
+from punctum import predict_network, predict_reading
 from punctum.data import inspect, inspection, read
 from punctum.evaluate import evaluate
 from punctum.model import KeypointModel, ModelConfig
@@ -138,7 +138,7 @@ def test_without_a_compiler_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch, 
 
 def test_evaluation_decodes_each_picture_once(trained: Path, scenes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[Path] = []
-    for module in (predict, inspection):
+    for module in (predict_reading, inspection):
         original = module.read_picture
         monkeypatch.setattr(module, "read_picture", lambda p, original=original: (decoded.append(p), original(p))[1])
     once = evaluate(trained, scenes / "test.json", out=scenes / "once")
