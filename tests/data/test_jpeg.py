@@ -146,3 +146,10 @@ def test_errors_are_the_same(tmp_path: Path, damage: str) -> None:
             read(path)
         said.append(str(caught.value))
     assert said[0] == said[1]
+
+
+def test_a_file_that_ends_anywhere_has_a_header_or_none() -> None:
+    data = jpeg(np.zeros((8, 12, 3), np.uint8))
+    headers = [read_header(data[:end]) for end in range(len(data) + 1)]
+    assert set(headers) == {None, JpegHeader((8, 12), True)}
+    assert headers[-1] is not None

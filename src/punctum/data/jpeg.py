@@ -32,7 +32,7 @@ def read_header(data: bytes) -> JpegHeader | None:
     for marker, start, end in _segments(data):
         if marker == 0xE1 and data[start : start + 6] == _EXIF:
             upright = upright and _is_upright(data[start + 6 : end])
-        if marker in _FRAMES and end - start >= 6:
+        if marker in _FRAMES and min(end, len(data)) - start >= 6:
             frame = struct.unpack_from(">BHHB", data, start)
     if frame is None:
         return None
