@@ -107,7 +107,7 @@ class _Reader:
         return schema, instances
 
     def notes(self) -> list[str]:
-        return [sentence.format(counted(n, noun)) for (sentence, noun), n in self.skipped.items() if n]
+        return [sentence.replace("{}", counted(n, noun)) for (sentence, noun), n in self.skipped.items() if n]
 
     def _label(self, kind: str, position: int, row: dict[str, Any], seen: set[Any]) -> str:
         """What messages call a row; an id that is missing or taken is a mistake."""

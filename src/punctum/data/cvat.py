@@ -46,7 +46,7 @@ def read_cvat(path: str | Path, images: str | Path | None = None, *, labels_only
         source=source,
         folders=folders,
         mistakes=reader.mistakes,
-        notes=[sentence.format(counted(n, noun)) for (sentence, noun), n in reader.skipped.items()],
+        notes=[sentence.replace("{}", counted(n, noun)) for (sentence, noun), n in reader.skipped.items()],
         labels_only=labels_only,
     )
 

@@ -51,7 +51,7 @@ def read_label_studio(
         source=source,
         folders=folders,
         mistakes=reader.mistakes,
-        notes=[sentence.format(counted(n, noun)) for (sentence, noun), n in reader.skipped.items()],
+        notes=[sentence.replace("{}", counted(n, noun)) for (sentence, noun), n in reader.skipped.items()],
         labels_only=labels_only,
     )
 

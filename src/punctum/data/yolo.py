@@ -172,7 +172,7 @@ class _Reader:
         self.classes: set[str] = set()
 
     def notes(self, content: dict[str, Any]) -> list[str]:
-        notes = [sentence.format(counted(n, noun)) for (sentence, noun), n in self.skipped.items() if n]
+        notes = [sentence.replace("{}", counted(n, noun)) for (sentence, noun), n in self.skipped.items() if n]
         if len(self.classes) > 1:
             notes.append(f"{len(self.classes)} classes become one: {', '.join(sorted(self.classes)[:10])}")
         left = [split for split in ("val", "test") if content.get(split)]
