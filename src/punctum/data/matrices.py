@@ -3,6 +3,8 @@
 import pickle
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,9 @@ def is_matlab(start: bytes) -> bool:
     return start.startswith(b"MATLAB 5.0")
 
 
-def read_hdf5(source: Path) -> dict[str, NDArray[Any]]:
-    """The arrays at the top of an HDF5 file.
+@contextmanager
+def opened_hdf5(source: Path) -> Iterator[Any]:
+    """An HDF5 file, as h5py has it; what goes wrong in reading it is told with its name.
 
     Raises:
         ImportError: h5py is not there; the message says how to get it.
@@ -45,10 +48,16 @@ def read_hdf5(source: Path) -> dict[str, NDArray[Any]]:
         raise ImportError(f"{source.name} is an HDF5 file, which h5py reads: pip install 'punctum[mpii]'") from None
     try:
         with h5py.File(source, "r") as file:
-            held = {name: file[name] for name in file if is_held(file, name)}
-            return {name: _array(item, name) for name, item in held.items() if isinstance(item, h5py.Dataset)}
+            yield file
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
         raise DataError([f"{source.name}: the HDF5 file cannot be read: {error}"]) from None
+
+
+def read_hdf5(source: Path) -> dict[str, NDArray[Any]]:
+    """The arrays at the top of an HDF5 file; raises as `opened_hdf5`."""
+    with opened_hdf5(source) as file:
+        held = {name: file[name] for name in file if is_held(file, name)}
+        return {name: _array(item, name) for name, item in held.items() if hasattr(item, "shape")}
 
 
 def _array(item: Any, name: str) -> NDArray[Any]:
@@ -69,22 +78,15 @@ def names_in_hdf5(source: Path) -> set[str]:
     """Names of what an HDF5 file holds, two levels deep: which tool wrote it. Links are not followed.
 
     Raises:
-        ImportError: h5py is not there; the message says how to get it.
-        DataError: the file cannot be read.
+        ImportError, DataError: as `opened_hdf5`.
     """
-    try:
-        import h5py
-    except ImportError:
-        raise ImportError(f"{source.name} is an HDF5 file, which h5py reads: pip install 'punctum[mpii]'") from None
-    try:
-        with h5py.File(source, "r") as file:
-            names = set(file)
-            for name in list(names):
-                if is_held(file, name) and isinstance(file[name], h5py.Group):
-                    names |= {f"{name}/{inner}" for inner in file[name]}
-            return names
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
-        raise DataError([f"{source.name}: the HDF5 file cannot be read: {error}"]) from None
+    with opened_hdf5(source) as file:
+        names = set(file)
+        for name in list(names):
+            # A group, unlike a dataset, has names in it.
+            if is_held(file, name) and hasattr(file[name], "keys"):
+                names |= {f"{name}/{inner}" for inner in file[name]}
+        return names
 
 
 def read_matlab(source: Path) -> dict[str, Any]:
