@@ -19,7 +19,7 @@ LOSSLESS = {"crf": "0", "preset": "ultrafast"}
 
 
 class BlobFinder(KeypointModel):
-    """No network: the heatmap is the picture's brightness."""
+    """No network: the heatmap is the picture's brightness, so every error is the geometry's."""
 
     def __init__(self, size: tuple[int, int] = (48, 64), **preprocessing: object) -> None:
         config = ModelConfig(

@@ -12,35 +12,17 @@ import torch
 from numpy.typing import NDArray
 
 import punctum
+from films import BlobFinder
 from punctum import ops
 from punctum.data import read
 from punctum.data.images import read_image
 from punctum.flip_test import mirrored_mean
 from punctum.heads import Prediction
-from punctum.model import KeypointModel, ModelConfig
 from punctum.predict import Predictor
 from punctum.predict_files import predict_files
 from punctum.predict_write import write_predictions
 from punctum.schema import Schema
 from punctum.stream.gather import gather_stills
-
-
-class BlobFinder(KeypointModel):
-    """No network: the heatmap is the image's brightness, so every error is the geometry's."""
-
-    def __init__(self, size: tuple[int, int], **preprocessing: object) -> None:
-        config = ModelConfig(
-            Schema(("blob",)), size, {"name": "resnet18", "width": 0.02}, {"name": "dsnt"}, dict(preprocessing)
-        )
-        super().__init__(config)
-
-    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
-        return [images.mean(1, keepdim=True)]
-
-    def decode(self, outputs: list[torch.Tensor]) -> Prediction:
-        heatmaps = ops.normalize(outputs[0], "relu")
-        mean = ops.dsnt(heatmaps)
-        return Prediction(mean, torch.ones(mean.shape[:2]), ops.covariance(heatmaps, mean), heatmaps)
 
 
 def blob(height: int, width: int, x: float, y: float, sigma: float = 4.0) -> NDArray[np.uint16]:
