@@ -268,6 +268,7 @@ def test_inside_includes_the_edges() -> None:
         ({"region": "face"}, r"region must be 'box' or 'image', got 'face'"),
         ({"padding": 0.0}, r"padding must be a positive number, got 0.0"),
         ({"padding": float("nan")}, r"padding must be a positive number, got nan"),
+        ({"padding": 10**400}, r"padding must be a positive number, got 10000"),
         ({"intensity": "auto"}, r"intensity must be"),
     ],
 )

@@ -167,6 +167,15 @@ def test_percentiles_agree_with_sorting(rng: np.random.Generator, dtype: type) -
     assert (unit.min(), unit.max()) == (0, 1)
 
 
+def test_percentiles_are_those_of_a_picture_counted_at_once(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = rng.integers(0, 4096, (31, 17, 3)).astype(np.uint16)
+    whole = intensity_range(image, "percentile")
+    monkeypatch.setattr("punctum.data.images._COUNTED", 100)
+    assert intensity_range(image, "percentile") == whole
+
+
 def test_twelve_bits_in_sixteen(rng: np.random.Generator) -> None:
     image = rng.integers(0, 4096, (64, 64, 3), dtype=np.uint16)
     assert to_unit(image).max() < 0.07

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -43,7 +44,8 @@ class CropSettings:
             )
         if self.region not in ("box", "image"):
             raise ValueError(f"region must be 'box' or 'image', got {self.region!r}")
-        if not (math.isfinite(self.padding) and self.padding > 0):
+        # Python's integers go on beyond the largest float.
+        if not 0 < self.padding <= sys.float_info.max:
             raise ValueError(f"padding must be a positive number, got {self.padding}")
         if self.intensity not in ("range", "percentile"):
             raise ValueError(f"intensity must be 'range' or 'percentile', got {self.intensity!r}")

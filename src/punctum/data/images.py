@@ -19,6 +19,7 @@ Image = NDArray[Any]
 _FLAGS = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
 _REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 _DEPTHS = (np.uint8, np.uint16, np.float32)
+_COUNTED = 2**22
 _PERCENTILES = (0.1, 99.9)
 
 
@@ -180,7 +181,10 @@ def _percentiles(image: Image) -> tuple[float, float]:
     # Counting integers is exact and many times faster than sorting them.
     least = int(image.min()) if image.dtype.kind == "i" else 0
     counted = image.astype(np.int32) - least if least else image
-    cumulative = np.cumsum(np.bincount(counted.ravel()))
+    values, largest = counted.reshape(-1), int(counted.max())
+    # NumPy makes eight bytes of each value that it counts: of a slide or a volume, not of all at once.
+    parts = (np.bincount(values[i : i + _COUNTED], minlength=largest + 1) for i in range(0, len(values), _COUNTED))
+    cumulative = np.cumsum(sum(parts, np.zeros(largest + 1, dtype=np.int64)))
     low, high = np.searchsorted(cumulative, np.array(_PERCENTILES) / 100 * cumulative[-1])
     return float(low) + least, float(high) + least
 
