@@ -175,7 +175,7 @@ def work(pipe: Connection, folder: Path, memory: float) -> None:
     cv2.setNumThreads(1)
     cv2.utils.logging.setLogLevel(0)
     known = {target.name: target for target in targets()}
-    for name in ("model.json", "picture-png", "mpii-h5", "mpii-mat", "metrics.json"):
+    for name in ("model.json", "model.onnx", "picture-png", "video-mp4", "metrics.json"):
         known[name].call(folder / known[name].file)
     held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     limit = held + int(memory * GIB)

@@ -6,15 +6,20 @@ import resource
 import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from corpus import make
+from corpus.exports import broken_export
 from corpus.manifest import CASES, FINE, Case
 from corpus.runs import broken
 from corpus.texts import GOOD
+from privileges import without_override
 from punctum.cli import main
+from punctum.model import KeypointModel, ModelConfig
+from punctum.schema import Schema
 
 LONGEST = 600
 TRIALS = [(case, verb) for case in CASES for verb in case.verbs]
@@ -33,6 +38,16 @@ def run(trained: Path, scenes: Path, tmp_path_factory: pytest.TempPathFactory) -
     calibrate(copy, data, levels=(0.5, 0.8), device="cpu")
     evaluate(copy, data, device="cpu", report=False)
     return copy
+
+
+@pytest.fixture(scope="session")
+def box_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a model that looks at boxes."""
+    backbone = {"name": "resnet18", "width": 0.0625}
+    model = KeypointModel(ModelConfig(Schema(("nose",)), (32, 32), backbone, {"name": "dsnt"}, {"region": "box"}))
+    run = tmp_path_factory.mktemp("boxes") / "run"
+    model.save(run / "model")
+    return run
 
 
 @pytest.fixture(scope="session")
@@ -55,8 +70,21 @@ def no_space() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def placed(case: Case) -> AbstractContextManager[None]:
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """A folder in which nothing can be made or changed: for root, too, whom modes alone do not stop."""
+    folder.chmod(0o555)
+    try:
+        with without_override():
+            yield
+    finally:
+        folder.chmod(0o755)
+
+
+def placed(case: Case, out: Path) -> AbstractContextManager[None]:
     """What is wrong with the place where a case writes."""
+    if case.file == "read_only":
+        return read_only(out)
     return no_space() if case.file == "full_disk" else nullcontext()
 
 
@@ -65,13 +93,36 @@ def listing(folder: Path) -> dict[str, int]:
     return {str(p.relative_to(folder)): p.lstat().st_size for p in sorted(folder.rglob("*")) if not p.is_dir()}
 
 
-def words_of(case: Case, verb: str, corpus: Path, run: Path, out: Path, scenes: Path, tiny: list[str]) -> list[str]:
+@dataclass(frozen=True)
+class Kit:
+    """What commands need beside a case's file."""
+
+    corpus: Path
+    run: Path
+    other_run: Path | None
+    scenes: Path
+    tiny: list[str]
+
+
+@pytest.fixture
+def kit(case: Case, corpus: Path, run: Path, scenes: Path, tiny: list[str], request: pytest.FixtureRequest) -> Kit:
+    others = {"exports": "onnx_file", "boxes": "box_run"}
+    other = request.getfixturevalue(others[case.kind]) if case.kind in others else None
+    return Kit(corpus, run, other, scenes, tiny)
+
+
+def words_of(case: Case, verb: str, kit: Kit, out: Path) -> list[str]:
     """The command that gets the case's file."""
+    corpus, run, scenes, tiny = kit.corpus, kit.run, kit.scenes, kit.tiny
     if case.kind == "outputs":
-        return writing(verb, corpus, run, out / "into" if case.file == "file_as_folder" else out, scenes, tiny)
+        return writing(verb, kit, out / "into" if case.file == "file_as_folder" else out)
+    good = corpus / "annotations" / "good.png"
     file = corpus / case.kind / case.file
+    run = kit.other_run or run
+    if case.kind == "exports":
+        run, file = broken_export(run, out.parent, case.file), good
     if case.kind in ("models", "runs"):
-        run, file = broken(run, out.parent, case.file), corpus / "annotations" / "good.png"
+        run, file = broken(run, out.parent, case.file), good
     data = corpus / "annotations" / "with_mark.json"
     if case.kind == "pictures" and verb == "check":
         content = {**GOOD, "images": [{"id": 1, "file_name": case.file}]}
@@ -80,8 +131,11 @@ def words_of(case: Case, verb: str, corpus: Path, run: Path, out: Path, scenes: 
         return ["check", str(file), "--images", str(corpus / "pictures"), "--out", str(out / "check")]
     if case.kind == "models" and verb in ("evaluate", "calibrate"):
         file = scenes / "test.json"
+    points = ["--out", out / "points.csv", "--device", "cpu"]
     commands = {
-        "predict": ["predict", run, file, "--out", out / "points.csv", "--device", "cpu"],
+        "predict": ["predict", run, file, *points],
+        "predict-boxes": ["predict", run, good, "--boxes", file, *points],
+        "convert": ["convert", file, out / "there.json"],
         "check": ["check", file, "--out", out / "check"],
         "train": ["train", file, "--out", out / "run", "--max-epochs", "1", *tiny],
         "evaluate": ["evaluate", run, file, "--out", out / "measured", "--device", "cpu"],
@@ -95,8 +149,9 @@ def words_of(case: Case, verb: str, corpus: Path, run: Path, out: Path, scenes: 
     return [str(word) for word in commands[verb]]
 
 
-def writing(verb: str, corpus: Path, run: Path, out: Path, scenes: Path, tiny: list[str]) -> list[str]:
+def writing(verb: str, kit: Kit, out: Path) -> list[str]:
     """A command whose only fault is where it writes."""
+    corpus, run, scenes, tiny = kit.corpus, kit.run, kit.scenes, kit.tiny
     picture, data = corpus / "annotations" / "good.png", corpus / "annotations" / "with_mark.json"
     commands = {
         "predict": ["predict", run, picture, "--out", out / "points.csv", "--device", "cpu"],
@@ -116,22 +171,13 @@ def writing(verb: str, corpus: Path, run: Path, out: Path, scenes: Path, tiny: l
 
 
 @pytest.mark.parametrize(("case", "verb"), TRIALS, ids=lambda value: value.name if isinstance(value, Case) else value)
-def test_case(
-    case: Case,
-    verb: str,
-    corpus: Path,
-    run: Path,
-    scenes: Path,
-    tiny: list[str],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_case(case: Case, verb: str, kit: Kit, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "into").write_text("a file")
-    words = words_of(case, verb, corpus, run, out, scenes, tiny)
-    before = listing(tmp_path), listing(corpus)
-    with placed(case):
+    words = words_of(case, verb, kit, out)
+    before = listing(tmp_path), listing(kit.corpus)
+    with placed(case, out):
         code = main(words)
     said = capsys.readouterr()
     assert "PUNCTUM_TRAPPED" not in os.environ
@@ -145,4 +191,4 @@ def test_case(
     assert all(word in said.err for word in case.words), said.err
     assert len(said.err) <= LONGEST + len(str(tmp_path)) * said.err.count(str(tmp_path)), said.err
     assert said.err.removesuffix("\n").replace("\n  ", "").isprintable(), repr(said.err)
-    assert (listing(tmp_path), listing(corpus)) == before
+    assert (listing(tmp_path), listing(kit.corpus)) == before

@@ -13,6 +13,7 @@ from scipy.stats import spearmanr
 
 from punctum.cli import main
 from punctum.data import DataError
+from punctum.predict_files import predict_files
 from punctum.score import METRICS, score
 
 NAMES = ["right_wrist", "left_wrist", "tail"]
@@ -193,3 +194,12 @@ def test_shares_are_shown_in_per_cent(data: Path, predictions: Path) -> None:
     assert "pck@0.1 %" in shown
     assert "40.00" in shown
     assert "rank correlation of score and closeness: 0." in shown
+
+
+def test_what_predict_writes_is_measured_alike(trained: Path, scenes: Path, tmp_path: Path) -> None:
+    errors = []
+    for name in ("a.csv", "a.json", "a.coco.json"):
+        predict_files(trained, [scenes / "test.json"], tmp_path / name, device="cpu")
+        errors.append(score(tmp_path / name, scenes / "test.json", metric="epe")["total"]["mean"]["value"])
+    assert errors[0] == errors[1] > 0
+    assert errors[2] == pytest.approx(errors[0], abs=1e-3)

@@ -10,7 +10,8 @@ def score(args: list[str], console: Console) -> None:
     """Run the verb."""
     parser = parser_of("score", "Measure anyone's predictions by annotations: files against files, no model needed.")
     parser.add_argument(
-        "predictions", help="punctum's csv or JSON, COCO results JSON, or MPII preds (.h5, .mat), row by row"
+        "predictions",
+        help="punctum's csv, JSON or COCO file, COCO results JSON, or MPII preds (.h5, .mat), row by row",
     )
     parser.add_argument("data", help="annotations to judge by, in any readable format; images are not needed")
     parser.add_argument(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import punctum
 from punctum import backbones, heads
 from punctum.backbones.weights import load_state, read_safetensors
+from punctum.data.limits import LARGEST_INPUT
 from punctum.files import write_text, write_through
 from punctum.fuse import fold_batch_norms
 from punctum.heads import Prediction, Target
@@ -24,7 +25,6 @@ from punctum.json_file import read_json
 from punctum.schema import Schema
 
 FORMAT_VERSION = 1
-LARGEST_INPUT = 2**26
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 
 # Of ImageNet's training images, which every pretrained backbone expects.

@@ -1,6 +1,11 @@
 """What a model's score and regions rest on, in a few numbers that need no torch."""
 
+import math
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import get_args
+
+from punctum.scales import Word
 
 
 @dataclass(frozen=True)
@@ -12,12 +17,23 @@ class Promise:
         within: the score is the probability of an error of at most this, in lengths.
         normalizer: what a length is: "bbox", "image" or "pixels".
         images: how many images were calibrated on.
+    Raises:
+        ValueError: a value is none of these.
     """
 
     levels: tuple[float, ...]
     within: float
     normalizer: str
     images: int
+
+    def __post_init__(self) -> None:
+        increasing = all(a < b for a, b in pairwise((0.0, *self.levels, 1.0)))
+        if not self.levels or not increasing:
+            raise ValueError(f"levels must increase between 0 and 1, got {list(self.levels)}")
+        if not 0 < self.within < math.inf:
+            raise ValueError(f"within must be a positive number, got {self.within}")
+        if self.normalizer not in get_args(Word):
+            raise ValueError(f"normalizer must be one of {', '.join(get_args(Word))}, got {self.normalizer!r}")
 
 
 def level_of(promise: Promise | None, level: float | None) -> int:

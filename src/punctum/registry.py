@@ -8,6 +8,8 @@ import pkgutil
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
+from punctum.one_line import one_line
+
 T = TypeVar("T")
 
 
@@ -85,13 +87,16 @@ def check_names(kind: str, classes: Mapping[str, type], name: str, options: Iter
         ValueError: box 'list' has no option 'lenght'. There are: none
     """
     if name not in classes:
-        raise ValueError(f"unknown {kind} {name!r}{_suggest(name, classes)} There are: {', '.join(classes)}")
+        raise ValueError(
+            f"unknown {kind} {one_line(repr(name))}{_suggest(name, classes)} There are: {', '.join(classes)}"
+        )
     known = options_of(classes[name])
     for option in options:
         if option not in known:
             there_are = ", ".join(known) or "none"
+            unknown = one_line(repr(option))
             raise ValueError(
-                f"{kind} {name!r} has no option {option!r}{_suggest(option, known)} There are: {there_are}"
+                f"{kind} {name!r} has no option {unknown}{_suggest(option, known)} There are: {there_are}"
             )
 
 
@@ -106,7 +111,9 @@ def check_choice(option: str, value: object, choices: Iterable[object]) -> None:
     choices = tuple(choices)
     if value not in choices:
         names = [str(choice) for choice in choices]
-        raise ValueError(f"{option}={value!r} is no choice{_suggest(value, names)} There are: {', '.join(names)}")
+        raise ValueError(
+            f"{option}={one_line(repr(value))} is no choice{_suggest(value, names)} There are: {', '.join(names)}"
+        )
 
 
 def check_positive(option: str, value: float, *, zero: bool = False) -> None:

@@ -3,6 +3,7 @@
 import math
 import pickle
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch.utils.data import DataLoader
 
+from punctum.alone import LOCK, alone
 from punctum.data import Annotations, EpochSampler, Inspection, Windows, inspect
 from punctum.data.augment import flip_notes
 from punctum.data.columns import scans_of
@@ -93,9 +95,23 @@ def _train(settings: TrainSettings, resume: bool, console: Console) -> TrainResu
     windows = cached_windows(settings, train_data, inspected, console)
     if settings.budget is not None and not resume:
         settings = with_measured_budget(settings, model, train_data, val_data, console, windows)
+    with alone(run) if is_main_process() else nullcontext():
+        return _trained(settings, model, (train_data, val_data), resume, console, windows)
+
+
+def _trained(
+    settings: TrainSettings,
+    model: KeypointModel,
+    data: tuple[Annotations, Annotations],
+    resume: bool,
+    console: Console,
+    windows: Windows | None,
+) -> TrainResult:
+    """In the run folder, which is this process's alone."""
+    run, (train_data, val_data) = Path(settings.out), data
+    _check_run_folder(run, resume)
     if is_main_process() and not resume:
         save_config(settings, run)
-
     with compiled(model.backbone, settings.hardware.compile):
         trainer, module = _fit(settings, model, train_data, val_data, run, resume, console, windows)
     if settings.early_stopping:
@@ -127,9 +143,14 @@ def _check_run_folder(run: Path, resume: bool) -> None:
     exists = (run / "config.yaml").exists()
     if resume and not exists:
         raise FileNotFoundError(f"{run} holds no run to resume: there is no config.yaml in it")
-    if not resume and run.exists() and (exists or not run.is_dir() or any(p.name != "cache" for p in run.iterdir())):
+    if not resume and run.exists() and (exists or not run.is_dir() or _others(run)):
         hint = "add --resume to go on with it, or " if exists else ""
         raise FileExistsError(f"{run} exists and is not empty: {hint}choose another --out")
+
+
+def _others(run: Path) -> bool:
+    """Whether there is anything in a folder that no training begins by making."""
+    return any(path.name not in ("cache", LOCK) for path in run.iterdir())
 
 
 def load_data(settings: TrainSettings, console: Console) -> tuple[Annotations, Annotations, Inspection]:

@@ -15,11 +15,12 @@ import pytest
 from rich.console import Console
 
 from processes import environment
+from punctum.alone import alone
 from punctum.cli_train import parse_train
 from punctum.compare import run, speed, tuning, worker
 from punctum.compare.cells import Cell, Outcome, _placed, run_cells
 from punctum.compare.judge import outcome_value
-from punctum.compare.processes import alone, run_workers
+from punctum.compare.processes import run_workers
 from punctum.compare.request import Request
 from punctum.compare.speed import measure_speeds
 from punctum.evaluation import Evaluation

@@ -186,7 +186,8 @@ def make_others(folder: Path) -> None:
     os.mkfifo(pictures / "fifo.png")
     _write_bomb(folder / "volumes" / "bomb.npz")
     cv2.imwrite(str(folder / "secret.png"), picture())
-    cv2.imwrite(str(annotations / "good.png"), picture())
+    for folder_of_good in (annotations, folder / "tools"):
+        cv2.imwrite(str(folder_of_good / "good.png"), picture())
     (annotations / "link.png").symlink_to(folder / "secret.png")
     (annotations / "loop.png").symlink_to("loop.png")
     from corpus.texts import named
@@ -209,13 +210,18 @@ def _write_bomb(path: Path) -> None:
 def main() -> None:
     """Write `files/`."""
     sys.path.insert(0, str(HERE.parent))
+    from corpus.other_tools import boxes, tools
     from corpus.texts import annotations, predictions
+    from corpus.videos import videos
 
     kinds = {
         "pictures": small_pictures(),
         "volumes": small_volumes(),
         "annotations": {**annotations(), **small_tables()},
         "predictions": {**predictions(), "pickle.csv": pickle.dumps(Trap())},
+        "tools": tools(),
+        "boxes": boxes(),
+        "videos": videos(),
     }
     for kind, files in kinds.items():
         (HERE / "files" / kind).mkdir(parents=True, exist_ok=True)

@@ -96,6 +96,7 @@ ANNOTATIONS = rows("annotations", "check train evaluate predict", {
     "nan.json": ("nan.json", "annotation 1", "keypoint nose", "not two finite numbers"),
     "infinite.json": ("infinite.json", "annotation 1", "keypoint nose", "not two finite numbers"),
     "huge.json": ("huge.json", "annotation 1", "keypoint nose", "not two finite numbers"),
+    "huge_box.json": ("huge_box.json", "annotation 1", "bbox should be four finite numbers"),
     "nan_box.json": ("nan_box.json", "annotation 1", "bbox should be four finite numbers"),
     "upwards.json": ("upwards.json", "'../secret.png' leads out of the image folder"),
     "backslashes.json": ("backslashes.json", "leads out of the image folder"),
@@ -171,6 +172,87 @@ MODELS += rows("models", "predict evaluate", {
     "other_calibration": ("calibration.json", "14 entries, not 2"),
 })  # fmt: skip
 
+TOOLS = rows("tools", "check convert", {
+    "good.xml": FINE,
+    "truncated.xml": ("truncated.xml", "not XML"),
+    "laughs.xml": ("laughs.xml", "DOCTYPE"),
+    "entity.xml": ("entity.xml", "DOCTYPE"),
+    "deep.xml": ("deep.xml", "deep"),
+    "upwards.xml": ("'../secret.png' leads out of the image folder",),
+    "nan.xml": ("nan.xml", "good.png", "point nose", "'nan,5.5'"),
+    "twice.xml": ("twice.xml", "point nose", "twice"),
+    "page.xml": ("page.xml",),
+    "good_tasks.json": FINE,
+    "nan_share.json": ("nan_share.json", "task 7", "nose"),
+    "outside_share.json": FINE,
+    "no_label.json": ("no_label.json", "task 7"),
+    "task_of_words.json": ("task_of_words.json: task 7",),
+    "address.json": ("no image is found", "other.png"),
+    "upwards_task.json": ("'../secret.png' leads out of the image folder",),
+    "good_points.csv": FINE,
+    "infinite_points.csv": ("infinite_points.csv", "line 2", "nose"),
+    "twice_points.csv": ("twice_points.csv", "line 3", "nose"),
+    "empty.slp": ("empty.slp",),
+    "text.slp": ("text.slp",),
+    "pickle.slp": ("pickle.slp",),
+    "elsewhere.slp": ("elsewhere.slp",),
+    "tag.yaml": ("tag.yaml", "not YAML"),
+    "many.yaml": ("many.yaml", "kpt_shape"),
+    "no_folder.yaml": ("/proc/self/mem",),
+})  # fmt: skip
+
+BOXES = rows("boxes", "predict-boxes", {
+    "empty.csv": ("empty.csv", "image, x, y, width, height"),
+    "other_columns.csv": ("other_columns.csv", "here is no x, y, width, height"),
+    "nan.csv": ("nan.csv, line 2", "finite"),
+    "negative.csv": ("negative.csv, line 2", "above 0"),
+    "words.csv": ("words.csv, line 2", "x should be a number, got 'left'"),
+    "others.csv": ("others.csv", "boxes of none of the pictures"),
+    "pickle.csv": ("pickle.csv",),
+    "deep.json": ("deep.json", "nested too deeply"),
+    "object.json": ("object.json", "a list of objects"),
+    "infinite.json": ("infinite.json: entry 0", "finite"),
+    "huge.csv": ("huge.csv, line 2", "finite numbers up to 1e+09"),
+    "far.csv": FINE,
+})  # fmt: skip
+
+VIDEOS = rows("videos", "predict", {
+    "good.mp4": FINE,
+    "picture.mp4": FINE,
+    "animated.gif": FINE,
+    "empty.mp4": ("empty.mp4", "cannot be opened as a video"),
+    "text.mp4": ("text.mp4", "cannot be opened as a video"),
+    "pickle.mp4": ("pickle.mp4", "cannot be opened as a video"),
+    "truncated.mp4": ("truncated.mp4", "cannot be opened as a video"),
+    "cut_off.mp4": ("cut_off.mp4#", "cut off"),
+    "playlist.mp4": ("playlist.mp4", "cannot be opened as a video"),
+    "list.mp4": ("list.mp4", "a list of other files"),
+    "list_out.mp4": ("list_out.mp4", "cannot be opened as a video"),
+    "bomb.y4m": ("bomb.y4m", "cannot be opened as a video"),
+})  # fmt: skip
+
+EXPORTS = rows("exports", "predict", {
+    "empty": ("empty.onnx", "no ONNX file"),
+    "text": ("text.onnx", "no ONNX file"),
+    "pickle": ("pickle.onnx", "no ONNX file"),
+    "truncated": ("truncated.onnx", "no ONNX file"),
+    "elsewhere": ("elsewhere.onnx", "no ONNX file"),
+    "nan_weights": ("nan_weights.onnx",),
+    "undescribed": ("undescribed.onnx", "does not say what it is"),
+    "not_json": ("not_json.onnx", "not JSON"),
+    "deep_json": ("deep_json.onnx", "nested too deeply"),
+    "newer": ("newer.onnx", "format_version is 99"),
+    "huge_input": ("huge_input.onnx", "input_size"),
+    "input_of_words": ("input_of_words.onnx", "input_size"),
+    "odd_crop": ("odd_crop.onnx", "region"),
+    "other_outputs": ("other_outputs.onnx", "does not fit its graph", "nothing"),
+    "many_keypoints": ("many_keypoints.onnx", "14, 2)", "1000, 2)"),
+    "nan_levels": ("nan_levels.onnx", "levels"),
+    "few_levels": ("few_levels.onnx", "radius"),
+    "odd_normalizer": ("odd_normalizer.onnx", "normalizer"),
+    "no_promise": ("no_promise.onnx", "radius"),
+})  # fmt: skip
+
 RUNS = [
     Case("runs", "python_tag", ("train-config", "calibrate-run"), ("config.yaml", "not YAML")),
     Case("runs", "laughs", ("train-config", "calibrate-run"), ("config.yaml", "alias")),
@@ -187,7 +269,9 @@ OUTPUTS = [
     for place, words in {
         "full_disk": ("File too large",),
         "file_as_folder": ("into",),
+        "read_only": ("Permission denied",),
     }.items()
 ]
 
-CASES = [*PICTURES, *VOLUMES, *ANNOTATIONS, *UNUSUAL, *PREDICTIONS, *MODELS, *RUNS, *OUTPUTS]
+INPUTS = [*PICTURES, *VOLUMES, *ANNOTATIONS, *UNUSUAL, *PREDICTIONS, *TOOLS, *BOXES, *VIDEOS]
+CASES = [*INPUTS, *MODELS, *EXPORTS, *RUNS, *OUTPUTS]

@@ -53,6 +53,7 @@ def annotations() -> dict[str, bytes]:
         "infinite.json": placed("1e400"),
         "huge.json": placed("1" + "0" * 400),
         "far.json": placed("1e15"),
+        "huge_box.json": coco(lambda c: c["annotations"][0].update(bbox=[0, 0, 1e300, 1e300])),
         "nan_box.json": coco(lambda c: None).replace(b'"bbox": [1,', b'"bbox": [NaN,'),
         "upwards.json": named("../secret.png"),
         "backslashes.json": named("..\\..\\secret.png"),

@@ -100,6 +100,8 @@ def test_h5_without_head_sizes(tmp_path: Path) -> None:
         ({"part": np.zeros((2, 14, 2))}, r"part should be \(2, 16, 2\), is \(2, 14, 2\)"),
         ({"scale": np.ones(3)}, r"scale should be \(2,\), is \(3,\)"),
         ({"imgname": np.ones(2)}, r"imgname should be 2 texts, is float64"),
+        ({"imgname": np.bytes_(b"a.jpg")}, r"imgname should be 0 texts"),
+        ({"scale": np.array([b"1", b"2"])}, r"scale should be numbers, is \|S1"),
         ({"normalize": np.ones(3)}, r"normalize should be \(2,\), is \(3,\)"),
         ({"part": np.full((2, 16, 2), np.nan)}, r"a\.h5: row 0: keypoint right_ankle: its place \[nan, nan\]"),
     ],
@@ -134,6 +136,12 @@ def test_mat_tells_of_the_test_set_and_of_mistakes(tmp_path: Path) -> None:
         points[0]["id"], points[1]["x"] = 16, np.nan
         return annolist
 
+    def without_name(annolist: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        annolist[1]["image"] = 3.0
+        return annolist
+
+    with pytest.raises(DataError, match=r"c\.mat: image 2: image\.name should be a text"):
+        read(mpii_files.mat(tmp_path / "c.mat", without_name), labels_only=True)
     with pytest.raises(DataError) as caught:
         read(mpii_files.mat(tmp_path / "b.mat", spoil), labels_only=True)
     assert caught.value.mistakes == (

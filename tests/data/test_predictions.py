@@ -202,3 +202,42 @@ def test_other_files(people: Annotations, tmp_path: Path, text: str, message: st
 
 def test_predictions_are_plain() -> None:
     assert Predictions(np.zeros((1, 2, 2)), np.zeros((1, 2))).unmatched == ()
+
+
+def coco_file(path: Path, *rows: dict[str, Any]) -> Path:
+    """As `punctum predict --format coco` writes it."""
+    images = [{"id": 1, "file_name": "a.png"}, {"id": 2, "file_name": "b.png"}]
+    category = {"id": 1, "name": "instance", "keypoints": ["right_eye", "left_eye", "nose"]}
+    plain = {"category_id": 1, "image_id": 2, "keypoints": [1, 2, 2, 3, 4, 2, 5, 6, 2]}
+    annotations = [{**plain, "id": n, "keypoint_scores": [0.5, 0.6, 0.7], **row} for n, row in enumerate(rows)]
+    path.write_text(json.dumps({"images": images, "categories": [category], "annotations": annotations}))
+    return path
+
+
+def test_a_coco_file_of_predictions(people: Annotations, tmp_path: Path) -> None:
+    rows = [
+        {"image_id": 1, "instance": "2"},
+        {"image_id": 1, "instance": "1"},
+        {"keypoints": [1, 2, 2, 3, 4, 0, 5, 6, 2]},
+    ]
+    found = read_predictions(coco_file(tmp_path / "p.coco.json", *rows), people)
+    assert found.keypoints[0].tolist() == [[5, 6], [3, 4], [1, 2]]
+    assert found.score.tolist() == [[0.7, 0.6, 0.5]] * 3
+    assert np.isnan(found.keypoints[2, 1]).all()
+    assert found.unmatched == ()
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"image_id": 9}, r"annotations\[0\]: its image_id or category_id stands nowhere in the file"),
+        ({"image_id": [9]}, r"its image_id or category_id stands nowhere"),
+        ({"category_id": 2}, r"its image_id or category_id stands nowhere"),
+        ({"keypoints": [1, 2]}, r"expected 9 numbers as keypoints, and 3 as keypoint_scores, for its 3 names"),
+        ({"keypoint_scores": [1, 2, "x"]}, r"expected 9 numbers as keypoints"),
+        ({"keypoints": None}, r"expected 9 numbers as keypoints"),
+    ],
+)
+def test_mistakes_of_a_coco_file(people: Annotations, tmp_path: Path, row: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_predictions(coco_file(tmp_path / "p.coco.json", row), people)

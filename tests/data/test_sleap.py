@@ -1,5 +1,6 @@
 """SLEAP and DeepLabCut's .h5: their own packages write the files, and read ours."""
 
+import inspect
 import pickle
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import sleap_io as sio
 from tool_files import labels, write_images
 
 from punctum.data import DataError, read, read_deeplabcut_h5, read_sleap
+from punctum.data.deeplabcut_h5 import _lines
 from punctum.data.formats import write
 from punctum.data.sleap import write_frames
 from punctum.schema import Schema
@@ -137,16 +139,17 @@ def test_pandas_reads_ours(folder: Path, tmp_path: Path) -> None:
 def test_pickles_are_not_opened(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """pandas pickles columns of objects, and the header of its other form; neither is unpickled."""
     monkeypatch.setattr(pickle, "loads", lambda *_: pytest.fail("unpickled"))
+    read_here = inspect.unwrap(_lines)
     path = folder / "CollectedData_me.h5"
     with pytest.warns(pd.errors.PerformanceWarning):
         dlc().astype(object).to_hdf(path, key="df_with_missing", mode="w")
     with pytest.raises(
         DataError, match=r"but a pickle, which is not opened; DeepLabCut writes a csv of the same name"
     ):
-        read_deeplabcut_h5(path)
+        read_here(path)
     dlc(("a.png", "b.png")).to_hdf(path, key="df_with_missing", mode="w", format="table")
     with pytest.raises(DataError, match=r"whose header is pickled; DeepLabCut writes a csv"):
-        read(path)
+        read_here(path)
 
 
 def test_links_to_other_files_are_not_followed(folder: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from films import film, picture
 from punctum.data import Annotations, read
 from punctum.data.formats import write
 from punctum.data.predictions import read_predictions
@@ -31,7 +32,10 @@ NAMES = ("nose", "left_eye", "right_eye")
 
 @dataclass(frozen=True)
 class Target:
-    """A file in a folder of samples, and the reader that gets it damaged; `every` so many rounds where it is slow."""
+    """A file in a folder of samples, and the reader that gets it damaged; `every` so many rounds where it is slow.
+
+    That is where a process is started for each file, as for what C libraries can die of.
+    """
 
     name: str
     file: str
@@ -41,7 +45,7 @@ class Target:
 
 def targets() -> list[Target]:
     """All of them, by the files that `write_samples` writes."""
-    return [*_annotations(), *_formats(), *_predictions(), *_pictures(), *_models(), *_results()]
+    return [*_annotations(), *_formats(), *_predictions(), *_pictures(), *_videos(), *_models(), *_results()]
 
 
 def _annotations() -> list[Target]:
@@ -56,8 +60,11 @@ def _annotations() -> list[Target]:
         "mpii-h5": "mpii/train.h5",
         "mpii-mat": "mpii/release.mat",
     }
-    # MATLAB's files are read by a process that is started for each.
-    return [Target(name, file, read, every=10 if name == "mpii-mat" else 1) for name, file in files.items()]
+    return [Target(name, file, read, every=_every(file)) for name, file in files.items()]
+
+
+def _every(file: str) -> int:
+    return 20 if file.endswith((".mat", ".h5", ".slp")) else 1
 
 
 def _formats() -> list[Target]:
@@ -70,7 +77,7 @@ def _formats() -> list[Target]:
         return read(path.parents[2] / "data.yaml")
 
     return [
-        *(Target(name, f"formats/{file}", call) for name, file in FORMATS.items()),
+        *(Target(name, f"formats/{file}", call, _every(file)) for name, file in FORMATS.items()),
         Target("yolo", "formats/yolo/data.yaml", read),
         Target("yolo-labels", "formats/yolo/labels/train/a.txt", label),
     ]
@@ -82,7 +89,7 @@ def _predictions() -> list[Target]:
     def call(path: Path) -> object:
         return read_predictions(path, read(path.parent / "coco.json", labels_only=True))
 
-    return [Target(f"predictions-{name}", f"points/{file}", call) for name, file in names.items()]
+    return [Target(f"predictions-{name}", f"points/{file}", call, _every(file)) for name, file in names.items()]
 
 
 def _pictures() -> list[Target]:
@@ -101,11 +108,29 @@ def _pictures() -> list[Target]:
     ]
 
 
+def _videos() -> list[Target]:
+    def video(path: Path) -> object:
+        from punctum.stream.video import read_video
+
+        items = list(read_video(path))
+        for item in items:
+            if item.error:
+                raise ValueError(f"{item.image}: {item.error}")
+        return items
+
+    return [Target(f"video-{name}", f"videos/a.{name}", video) for name in ("mp4", "avi", "gif")]
+
+
 def _models() -> list[Target]:
     def model(path: Path) -> object:
         from punctum.predict import load
 
         return load(path.parent, "cpu")
+
+    def exported(path: Path) -> object:
+        from punctum.deploy import OnnxPredictor
+
+        return OnnxPredictor(path, ["CPUExecutionProvider"], threads=1).predict([np.zeros((8, 8), np.uint8)])
 
     def config(path: Path) -> object:
         from punctum.train_settings import load_config
@@ -117,6 +142,7 @@ def _models() -> list[Target]:
             Target(name, f"run/model/{name}", model, every=2)
             for name in ("model.json", "model.safetensors", "calibration.json")
         ),
+        Target("model.onnx", "run/model.onnx", exported, every=5),
         Target("config.yaml", "run/config.yaml", config),
     ]
 
@@ -144,6 +170,7 @@ def write_samples(folder: Path, run: Path | None = None) -> None:
     _write_formats(folder / "formats", read(folder / "points" / "coco.json"))
     _write_mpii(folder / "mpii")
     _write_pictures(folder / "pictures")
+    _write_videos(folder / "videos")
     write_scans(folder / "layers", 2, size=(48, 8))
     write_volumes(folder / "volumes", 2, seed=0, size=(20, 20, 20), spacing=(1.8, 1.8, 1.8))
     _write_volumes_csv(folder / "volumes")
@@ -223,11 +250,20 @@ def _write_pictures(folder: Path) -> None:
     np.savez_compressed(folder / "v.npz", volume=volume, spacing=[0.5, 0.5, 2.0])
 
 
+def _write_videos(folder: Path) -> None:
+    folder.mkdir()
+    frames = [picture(i) for i in range(4)]
+    film(folder / "a.mp4", frames, codec="libx264", pixels="yuv420p", options={"crf": "30"})
+    film(folder / "a.avi", frames, codec="mjpeg", pixels="yuvj420p")
+    film(folder / "a.gif", frames, codec="gif", pixels="rgb8")
+
+
 def make_run(folder: Path) -> Path:
     """A run folder with everything that can be in one: trained for a moment, calibrated, evaluated."""
     from punctum.calibrate import calibrate
     from punctum.cli_train import parse_train
     from punctum.evaluate import evaluate
+    from punctum.export.run import Request, export
     from punctum.train import train
 
     write_scenes(folder / "scenes", 16, seed=0, size=64, split="train")
@@ -238,4 +274,5 @@ def make_run(folder: Path) -> Path:
     run = train(settings).run
     calibrate(run, folder / "scenes" / "test.json", device="cpu")
     evaluate(run, folder / "scenes" / "test.json", device="cpu")
+    export(run, run / "model.onnx", Request(count=4))
     return run

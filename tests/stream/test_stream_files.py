@@ -14,6 +14,8 @@ import pytest
 
 from films import film, picture
 from processes import environment
+from punctum import cli
+from punctum.alone import alone
 from punctum.data import read
 from punctum.predict_files import predict_files
 from punctum.predict_write import write_predictions
@@ -71,22 +73,42 @@ def test_what_cannot_be_read_stops_or_is_listed(trained: Path, video: Path, tmp_
     assert "bad.png" in (tmp_path / "a.csv.errors.csv").read_text()
 
 
-def test_killed_and_run_again_the_file_is_the_same(trained: Path, video: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_ended_and_run_again_the_file_is_the_same(
+    how: signal.Signals, trained: Path, video: Path, tmp_path: Path
+) -> None:
     whole = tmp_path / "whole.json"
     predict_files(trained, [video], whole, device="cpu", batch_size=1)
     out, parts = tmp_path / "k.json", tmp_path / "k.json.parts"
     words = [trained, video, "--out", out, "--device", "cpu", "--batch-size", "1"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "punctum.cli", "predict", *map(str, words)], stdout=subprocess.PIPE, env=environment()
+        [sys.executable, "-m", "punctum.cli", "predict", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
     )
     while process.poll() is None and not list(parts.glob("[0-9]*.npz")):
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    if parts.exists():  # Else it was faster than the kill.
+    process.send_signal(how)
+    said = " ".join("".join(process.communicate()).split())
+    if parts.exists():  # Else it was faster than the signal.
+        assert "Traceback" not in said
+        assert ("the same command goes on" in said) is (how == signal.SIGINT)
+        assert process.returncode == (130 if how == signal.SIGINT else -how)
         with pytest.raises(ValueError, match="batch size was 1, is 2"):
             predict_files(trained, [video], out, device="cpu", batch_size=2)
     predict_files(trained, [video], out, device="cpu", batch_size=1)
     assert out.read_bytes() == whole.read_bytes()
     assert not parts.exists()
     assert json.loads(out.read_text())[1]["frame"] == 1
+
+
+def test_two_commands_do_not_work_on_one_file(trained: Path, video: Path, tmp_path: Path) -> None:
+    out = tmp_path / "points.csv"
+    with alone(tmp_path / "points.csv.parts"):
+        done = cli.main(["predict", str(trained), str(video), "--out", str(out), "--device", "cpu"])
+    assert done == 1
+    assert not out.exists()
+    assert cli.main(["predict", str(trained), str(video), "--out", str(out), "--device", "cpu"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["points.csv"]

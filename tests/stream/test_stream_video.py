@@ -87,3 +87,44 @@ def test_what_is_no_video_is_one_item_with_the_reason(content: bytes, tmp_path: 
 def test_a_video_without_frames_says_so(tmp_path: Path) -> None:
     (item,) = read_video(film(tmp_path / "a.mp4", []))
     assert item.error == "there is no video in this file"
+
+
+def test_a_video_may_have_as_many_pixels_as_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = film(tmp_path / "a.mp4", [picture(0)])
+    monkeypatch.setenv("PUNCTUM_MAX_PIXELS", "3000")
+    (item,) = read_video(path)
+    assert item.error == "64 x 48 px are more than the 3,000 pixels that are allowed; PUNCTUM_MAX_PIXELS allows more"
+
+
+def test_a_later_frame_may_have_no_more_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a bare stream the size may change at any key frame."""
+    size = (480, 640)
+    first = film(tmp_path / "1.h264", [picture(i) for i in range(100)])
+    parts = [first, film(tmp_path / "2.h264", [picture(0, size)] * 2)]
+    path = tmp_path / "a.h264"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    assert [item.error or item.picture.shape[:2] for item in read_video(path)] == [(48, 64)] * 100 + [size] * 2
+    monkeypatch.setenv("PUNCTUM_MAX_PIXELS", "10000")
+    assert [bool(item.error) for item in read_video(path)] == [False] * 100 + [True] * 2
+
+
+def test_a_name_is_never_an_address(tmp_path: Path) -> None:
+    content = film(tmp_path / "a.mp4", [picture(0)]).read_bytes()
+    (tmp_path / "concat:a.mp4").write_bytes(content)
+    (item,) = read_video(tmp_path / "concat:a.mp4")
+    assert not item.error
+
+
+def test_a_list_of_files_is_no_video(tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4", [picture(0)])
+    (tmp_path / "b.mp4").write_text("ffconcat version 1.0\nfile a.mp4\n")
+    (item,) = read_video(tmp_path / "b.mp4")
+    assert "a list of other files" in item.error
+
+
+def test_a_last_frame_that_is_cut_within_its_data_is_told(tmp_path: Path) -> None:
+    path = film(tmp_path / "a.mp4", [picture(i) for i in range(6)], container={"movflags": "faststart"})
+    path.write_bytes(path.read_bytes()[:-200])
+    items = list(read_video(path))
+    assert [bool(item.error) for item in items] == [*[False] * 5, True]
+    assert "holds data of 6 frames, of which 5 come out" in items[-1].error

@@ -20,7 +20,8 @@ from typing import Any
 
 from rich.console import Console
 
-from punctum.compare.processes import alone, job_count, run_workers
+from punctum.alone import alone
+from punctum.compare.processes import job_count, run_workers
 from punctum.evaluate import Protocol
 from punctum.files import write_text
 from punctum.progress import count

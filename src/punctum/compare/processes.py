@@ -67,29 +67,6 @@ def run_workers(module: str, folders: Sequence[Path], jobs: int = 0) -> Iterator
             raise
 
 
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold a folder against a second process that would do the same work in it; a killed one lets go by itself.
-
-    Raises:
-        ValueError: another process is at work there.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Not on Windows.
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(f"another process is at work in {folder}: wait for it, or end it") from error
-        except OSError:  # A file system without locks: Lustre and NFS as many clusters mount them.
-            pass
-        yield
-
-
 def end_with_parent() -> None:
     """Called by a worker at its start: it ends when the process that started it does, even if that was killed."""
     threading.Thread(target=_wait_for_parent, daemon=True).start()

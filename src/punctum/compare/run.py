@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 import punctum
+from punctum.alone import alone
 from punctum.compare.cells import Cell, job_count, run_cells, slug
 from punctum.compare.cost import measure_costs
 from punctum.compare.plan import (
@@ -24,7 +25,6 @@ from punctum.compare.plan import (
     tuning_size,
 )
 from punctum.compare.prepare import Prepared, loads, prepare, speed_settings, tuning_load
-from punctum.compare.processes import alone
 from punctum.compare.request import Request, Variant, cell_name, differences, variant_settings
 from punctum.compare.results import collect
 from punctum.compare.speed import measure_speeds

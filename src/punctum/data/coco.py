@@ -12,6 +12,7 @@ from punctum.data.annotations import Annotations
 from punctum.data.assemble import NO_BOX, Instance, assemble
 from punctum.data.errors import DataError, counted
 from punctum.data.json_text import kind, read_json
+from punctum.data.limits import FARTHEST
 from punctum.json_file import number
 from punctum.schema import Schema
 
@@ -267,7 +268,7 @@ def _box(values: Any) -> tuple[NDArray[np.float64], list[str]]:
     if not isinstance(values, list) or len(values) != 4:
         return NO_BOX, [f"bbox should be [x, y, width, height], got {values!r}"]
     box = np.array([number(v) for v in values])
-    if not np.isfinite(box).all() or (box[2:] < 0).any():
+    if not (np.abs(box) <= FARTHEST).all() or (box[2:] < 0).any():
         return NO_BOX, [f"bbox should be four finite numbers, width and height not negative, got {values!r}"]
     return (box if (box[2:] > 0).all() else NO_BOX), []
 

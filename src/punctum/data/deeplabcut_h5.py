@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from punctum.data.annotations import Annotations
+from punctum.data.apart import apart
 from punctum.data.deeplabcut import annotations_of
 from punctum.data.errors import DataError
-from punctum.data.matrices import is_held
+from punctum.data.matrices import HDF5, is_held, need_h5py
 
 _ROWS = {3: ("scorer", "bodyparts", "coords"), 4: ("scorer", "individuals", "bodyparts", "coords")}
 
@@ -31,9 +32,11 @@ def read_deeplabcut_h5(
         DataError: it is no such table, or its labels are pickled; every mistake in the labels at once.
     """
     source = Path(path)
+    need_h5py(source)
     return annotations_of(source, _lines(source), images, labels_only=labels_only)
 
 
+@apart(*HDF5)
 def _lines(source: Path) -> list[list[str]]:
     """The table as the rows of the csv that DeepLabCut writes beside it."""
     import h5py

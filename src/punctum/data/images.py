@@ -74,16 +74,21 @@ def decode_image(data: bytes, path: str | Path, reduction: int = 1) -> Image:
         ImageError: as `read_image`.
     """
     path = Path(path)
-    _check_size(data, path)
+    size = size_in_header(data)
+    if size is not None:
+        check_size(size, path)
     if is_cut(data):
         raise ImageError(f"{path}: the file is truncated: the JPEG has no end")
     return _as_rgb(_decode(data, path, _REDUCED.get(reduction, _FLAGS)), path)
 
 
-def _check_size(data: bytes, path: Path) -> None:
-    """Refuse more pixels than are allowed before any is decoded: as the header says, where it is understood."""
-    size = size_in_header(data)
-    if size is not None and math.prod(size) > max_pixels():
+def check_size(size: tuple[int, int], path: Path) -> None:
+    """Refuse a picture of (H, W) that has more pixels than are allowed, before any is decoded.
+
+    Raises:
+        ImageError: it has.
+    """
+    if math.prod(size) > max_pixels():
         raise ImageError(
             f"{path}: {size[1]:,} x {size[0]:,} px are more than the {max_pixels():,} pixels that are allowed; "
             f"{VARIABLE} allows more"

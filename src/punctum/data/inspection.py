@@ -183,6 +183,11 @@ def _dark(facts: dict[Path, _Facts]) -> list[str]:
     ]
 
 
+def _place(value: float) -> str:
+    """A coordinate to a tenth of a pixel, and what is beyond all pictures in few digits."""
+    return f"{value:.1f}" if abs(value) < 1e6 else f"{value:.3g}"
+
+
 def _suspicious(
     annotations: Annotations, outside: NDArray[np.bool_], overlap: NDArray[np.bool_]
 ) -> dict[int, tuple[str, ...]]:
@@ -190,7 +195,7 @@ def _suspicious(
     for n in np.flatnonzero(outside.any(1) | ~overlap).tolist():
         box = [] if overlap[n] else [f"its box {annotations.boxes[n].tolist()} lies outside the image"]
         points = (
-            f"{annotations.schema.names[k]} at ({', '.join(f'{v:.1f}' for v in point)}) lies outside the image"
+            f"{annotations.schema.names[k]} at ({', '.join(_place(v) for v in point)}) lies outside the image"
             for k, point in enumerate(annotations.keypoints[n])
             if outside[n, k]
         )

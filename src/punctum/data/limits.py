@@ -1,9 +1,15 @@
-"""How large a picture may be before it is decoded: a small file can hold more pixels than any memory."""
+"""How large pictures, and what networks take, may be: a small file can hold, or ask for, more than any memory."""
 
 import os
 
 VARIABLE = "PUNCTUM_MAX_PIXELS"
 MAX_PIXELS = 300_000_000
+
+# What a network takes at most; a file that asks for more is damaged, or means harm.
+LARGEST_INPUT = 2**26
+
+# Pixels from the first that a box reaches at most: far beyond, the maps to and from it have no inverse in floats.
+FARTHEST = 1e9
 
 
 def max_pixels() -> int:

@@ -1,8 +1,5 @@
 """Arrays out of HDF5 and MATLAB files, by the packages that read them: `pip install 'punctum[mpii]'`."""
 
-import pickle
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,17 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from punctum.data.apart import apart
 from punctum.data.errors import DataError
 from punctum.data.limits import max_pixels
 
-# In a process of its own: a damaged file can end the one that reads it, without a word.
-_LOAD = """
-import pickle, sys, warnings
-from scipy.io import loadmat
-warnings.simplefilter("ignore")
-content = loadmat(sys.argv[1], struct_as_record=False, squeeze_me=True)
-sys.stdout.buffer.write(pickle.dumps(content))
-"""
+HDF5 = ("the HDF5 file", "HDF5")
 
 
 def is_hdf5(start: bytes) -> bool:
@@ -36,16 +27,13 @@ def is_matlab(start: bytes) -> bool:
 
 @contextmanager
 def opened_hdf5(source: Path) -> Iterator[Any]:
-    """An HDF5 file, as h5py has it; what goes wrong in reading it is told with its name.
+    """An HDF5 file, as h5py has it, for functions that run `apart`; what goes wrong is told with the file's name.
 
     Raises:
-        ImportError: h5py is not there; the message says how to get it.
         DataError: the file cannot be read.
     """
-    try:
-        import h5py
-    except ImportError:
-        raise ImportError(f"{source.name} is an HDF5 file, which h5py reads: pip install 'punctum[mpii]'") from None
+    import h5py
+
     try:
         with h5py.File(source, "r") as file:
             yield file
@@ -54,7 +42,26 @@ def opened_hdf5(source: Path) -> Iterator[Any]:
 
 
 def read_hdf5(source: Path) -> dict[str, NDArray[Any]]:
-    """The arrays at the top of an HDF5 file; raises as `opened_hdf5`."""
+    """The arrays at the top of an HDF5 file.
+
+    Raises:
+        ImportError: h5py is not there; the message says how to get it.
+        DataError: the file cannot be read.
+    """
+    need_h5py(source)
+    return _arrays(source)
+
+
+def need_h5py(source: Path) -> None:
+    """Raise an ImportError that says how to get h5py, where it is not there."""
+    try:
+        import h5py  # noqa: F401
+    except ImportError:
+        raise ImportError(f"{source.name} is an HDF5 file, which h5py reads: pip install 'punctum[mpii]'") from None
+
+
+@apart(*HDF5)
+def _arrays(source: Path) -> dict[str, NDArray[Any]]:
     with opened_hdf5(source) as file:
         held = {name: file[name] for name in file if is_held(file, name)}
         return {name: _array(item, name) for name, item in held.items() if hasattr(item, "shape")}
@@ -78,8 +85,14 @@ def names_in_hdf5(source: Path) -> set[str]:
     """Names of what an HDF5 file holds, two levels deep: which tool wrote it. Links are not followed.
 
     Raises:
-        ImportError, DataError: as `opened_hdf5`.
+        ImportError, DataError: as `read_hdf5`.
     """
+    need_h5py(source)
+    return _names(source)
+
+
+@apart(*HDF5)
+def _names(source: Path) -> set[str]:
     with opened_hdf5(source) as file:
         names = set(file)
         for name in list(names):
@@ -100,11 +113,16 @@ def read_matlab(source: Path) -> dict[str, Any]:
         import scipy.io  # noqa: F401
     except ImportError:
         raise ImportError(f"{source.name} is a MATLAB file, which SciPy reads: pip install 'punctum[mpii]'") from None
-    done = subprocess.run([sys.executable, "-c", _LOAD, str(source)], capture_output=True, check=False)
-    if done.returncode == 0:
-        # It comes from our own process a moment ago, not from a file.
-        content: dict[str, Any] = pickle.loads(done.stdout)
-        return content
-    lines = done.stderr.decode(errors="replace").strip().splitlines()
-    reason = lines[-1] if done.returncode > 0 and lines else "it is damaged, and brings down SciPy, which reads it"
-    raise DataError([f"{source.name}: the MATLAB file cannot be read: {reason}"]) from None
+    return _load_matlab(source)
+
+
+@apart("the MATLAB file", "SciPy")
+def _load_matlab(source: Path) -> dict[str, Any]:
+    from scipy.io import loadmat
+
+    try:
+        content: dict[str, Any] = loadmat(str(source), struct_as_record=False, squeeze_me=True)
+    except Exception as error:  # Whatever a reader that is not ours trips over in a damaged file.
+        reason = f"{type(error).__name__}: {error}"
+        raise DataError([f"{source.name}: the MATLAB file cannot be read: {reason}"]) from None
+    return content

@@ -130,11 +130,16 @@ def _check_table(source: Path, table: dict[str, NDArray[Any]]) -> None:
         found = ", ".join(table) or "nothing"
         hint = ": these are predictions, not annotations" if "preds" in table else ""
         raise DataError([f"{source.name}: no MPII annotations: it has no {', '.join(missing)}, but {found}{hint}"])
-    n = len(table["imgname"])
+    n = table["imgname"].shape[0] if table["imgname"].ndim else 0
     wrong = [
         f"{source.name}: {name} should be {(n, *shape)}, is {table[name].shape}"
         for name, shape in needed.items()
         if table[name].shape != (n, *shape)
+    ]
+    wrong += [
+        f"{source.name}: {name} should be numbers, is {table[name].dtype}"
+        for name in (*needed, "normalize")
+        if name != "imgname" and name in table and table[name].dtype.kind not in "biuf"
     ]
     if table["imgname"].dtype.kind not in "SUO" or table["imgname"].ndim != 1:
         wrong.append(f"{source.name}: imgname should be {n} texts, is {table['imgname'].dtype}")

@@ -41,7 +41,7 @@ def read_mpii_mat(path: str | Path, images: str | Path | None = None, *, labels_
         found = ", ".join(name for name in content if not name.startswith("__")) or "nothing"
         raise DataError([f"{source.name}: no MPII annotations: no RELEASE.annolist in it, but {found}"])
     pictures = _structs(release.annolist)
-    training = np.atleast_1d(getattr(release, "img_train", np.ones(len(pictures))))
+    training = np.atleast_1d(getattr(release, "img_train", np.ones(len(pictures)))).reshape(-1)
     if len(training) != len(pictures):
         raise DataError([f"{source.name}: img_train has {len(training)} elements, annolist {len(pictures)}"])
     mistakes: list[str] = []
@@ -51,9 +51,14 @@ def read_mpii_mat(path: str | Path, images: str | Path | None = None, *, labels_
         if not training[i]:
             skipped["image"] += 1
             continue
-        for j, person in enumerate(_structs(getattr(picture, "annorect", None))):
+        people = _structs(getattr(picture, "annorect", None))
+        name = getattr(getattr(picture, "image", None), "name", None)
+        if people and not isinstance(name, str):
+            mistakes.append(f"{source.name}: image {i + 1}: image.name should be a text")
+            continue
+        for j, person in enumerate(people):
             where = f"{source.name}: image {i + 1}, person {j + 1}"
-            instances.append(_person(person, where, f"{i + 1}:{j + 1}", str(picture.image.name), mistakes))
+            instances.append(_person(person, where, f"{i + 1}:{j + 1}", str(name), mistakes))
     return assemble(
         SCHEMA,
         instances,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from punctum.data.assemble import NO_BOX, Instance
+from punctum.data.limits import FARTHEST
 
 # Tools that write shares of the picture (or draw on a canvas) have their 0 at the left edge of the first pixel; ours
 # is at its centre, half a pixel further right.
@@ -63,8 +64,8 @@ def number(value: Any) -> float:
 
 
 def box_of(x: float, y: float, width: float, height: float) -> NDArray[np.float64] | None:
-    """A box of finite numbers, none where it has no area, None where it is no box."""
+    """A box of numbers that a picture can have, none where it has no area, None where it is no box."""
     box = np.array([x, y, width, height])
-    if not np.isfinite(box).all() or min(width, height) < 0:
+    if not (np.abs(box) <= FARTHEST).all() or min(width, height) < 0:
         return None
     return box if min(width, height) > 0 else NO_BOX

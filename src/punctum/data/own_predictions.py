@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from punctum.data.annotations import Annotations
 from punctum.data.errors import DataError
 
-PREDICTION_FORMATS = "punctum's csv or JSON, COCO results JSON, MPII preds (.h5, .mat)"
+PREDICTION_FORMATS = "punctum's csv, JSON or COCO file, COCO results JSON, MPII preds (.h5, .mat)"
 AXES = "xyz"
 
 

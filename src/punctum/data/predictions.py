@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from punctum.data.annotations import Annotations
+from punctum.data.coco_predictions import coco_points, is_coco_predictions
 from punctum.data.errors import DataError, counted
 from punctum.data.matching import Places, Predictions, nothing_predicted, unmatched_note
 from punctum.data.matrices import is_hdf5, is_matlab, read_hdf5, read_matlab
@@ -19,12 +20,12 @@ from punctum.json_file import parse_json
 def read_predictions(path: str | Path, annotations: Annotations) -> Predictions:
     """Predictions from a file, each beside its annotated instance.
 
-    punctum's csv and JSON are matched by image name, instance and keypoint name; those of layers by image name,
-    column and layer. An image name matches if one path
-    ends with the other; an instance may be empty where the image has a single labelled one. COCO results are matched
-    by `image_id`, and by `annotation_id` where they have it; without it there must be one result and one labelled
-    instance per image. MPII's `preds` (N, K, 2) or (2, K, N) are matched row by row, and count pixels from 1 as MPII
-    does: 1 is subtracted. The content decides which of these it is.
+    punctum's csv, JSON and COCO files are matched by image name, instance and keypoint name; those of layers by image
+    name, column and layer. An image name matches if one path ends with the other; an instance may be empty where the
+    image has a single labelled one. COCO results are matched by `image_id`, and by `annotation_id` where they have
+    it; without it there must be one result and one labelled instance per image. MPII's `preds` (N, K, 2) or (2, K, N)
+    are matched row by row, and count pixels from 1 as MPII does: 1 is subtracted. The content decides which of these
+    it is.
 
     Args:
         path: the file.
@@ -49,6 +50,8 @@ def read_predictions(path: str | Path, annotations: Annotations) -> Predictions:
         raise DataError([f"{source.name}: neither JSON nor csv: {error}"]) from None
     if isinstance(found, list) and found and all(isinstance(row, dict) and "image_id" in row for row in found):
         return _coco_results(source, found, annotations)
+    if isinstance(found, dict) and annotations.dims == 2 and is_coco_predictions(found):
+        return _match(*coco_points(source, found), annotations)
     return _match(*own_points(source, text, found, annotations), annotations)
 
 

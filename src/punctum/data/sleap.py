@@ -12,10 +12,13 @@ import cv2
 import numpy as np
 
 from punctum.data.annotations import Annotations
+from punctum.data.apart import apart
 from punctum.data.assemble import NO_BOX, Instance, assemble
 from punctum.data.errors import DataError, counted
 from punctum.files import write_through
 from punctum.schema import Schema
+
+SLEAP = ("the SLEAP file", "sleap-io")
 
 
 def read_sleap(path: str | Path, images: str | Path | None = None, *, labels_only: bool = False) -> Annotations:
@@ -34,11 +37,15 @@ def read_sleap(path: str | Path, images: str | Path | None = None, *, labels_onl
         ImportError: sleap-io is not there.
         DataError: the file cannot be read, or has mistakes.
     """
-    source = Path(path)
+    return _read(Path(path), None if images is None else Path(images), labels_only=labels_only)
+
+
+@apart(*SLEAP)
+def _read(source: Path, images: Path | None, *, labels_only: bool) -> Annotations:
     labels = load_labels(source)
     mistakes: list[str] = []
     schema = _schema(source, labels, mistakes)
-    pictures = _pictures(labels, source, None if images is None else Path(images))
+    pictures = _pictures(labels, source, images)
     notes: list[str] = []
     instances = [] if schema is None else _instances(source, labels, schema, pictures, notes)
     if (
@@ -203,6 +210,7 @@ def _instances(source: Path, labels: Any, schema: Schema, pictures: Pictures, no
     return found
 
 
+@apart(*SLEAP, limited=False)
 def write_frames(source: Path, folder: Path) -> int:
     """The labelled frames of videos as pictures `VIDEO/FRAME.png`, for `read_sleap`; returns how many.
 
@@ -235,6 +243,7 @@ def _write_bytes(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
+@apart(*SLEAP)
 def stores_frames(source: Path) -> bool:
     """Whether labelled frames of a SLEAP file are in videos or in the file itself."""
     return bool(_pictures(load_labels(source), source, None).of_videos)

@@ -1,11 +1,14 @@
 """What an exported file says of itself: one JSON text in its metadata, so that the file is everything."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from punctum.data.crop import CropSettings
+from punctum.data.limits import LARGEST_INPUT
+from punctum.json_file import parse_json
 from punctum.promise import Promise
 from punctum.schema import Schema
 
@@ -30,6 +33,8 @@ class Description:
         promise: of a calibrated model, else None.
         parity: what the check against the model found at the end of the export.
         punctum: version that wrote it.
+    Raises:
+        ValueError: the crops are malformed, or larger than any network takes.
     Example:
         >>> one = Description(Schema(("nose",)), (64, 64), {}, "dsnt", "fp32", True, ("keypoints", "score"))
         >>> Description.from_json(one.to_json()) == one
@@ -46,6 +51,14 @@ class Description:
     promise: Promise | None = None
     parity: dict[str, Any] = field(default_factory=dict)
     punctum: str = ""
+
+    def __post_init__(self) -> None:
+        whole = len(self.input_size) == 2 and all(type(n) is int for n in self.input_size)
+        if not whole or not 1 <= math.prod(self.crop.input_size) <= LARGEST_INPUT:
+            raise ValueError(
+                f"input_size must be two positive integers (H, W) of at most {LARGEST_INPUT:,} pixels, got "
+                f"{list(self.input_size)}"
+            )
 
     @property
     def crop(self) -> CropSettings:
@@ -64,7 +77,7 @@ class Description:
             ValueError: the text is none, or of another version.
         """
         try:
-            return cls._from_dict(json.loads(text))
+            return cls._from_dict(parse_json(text.encode()))
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"the description is malformed: {type(error).__name__}: {error}") from error
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from punctum.deploy.description import KEY, Description
+from punctum.deploy.graph_check import check_numbers, check_outputs
 from punctum.image_prediction import ImagePrediction, as_predictions
 from punctum.points import FLAGS, Points, Trust
 from punctum.predict_reading import Crops, Picture, Sample, crop_of, pixels_of, read_ahead
@@ -57,6 +58,7 @@ class OnnxPredictor:
         self.batch_size = self.pictures = batch_size
         self.session = _session(self.path, providers, threads)
         self.description = _description(self.session, self.path)
+        check_outputs(self.description, [o.name for o in self.session.get_outputs()], self.path)
         self.crop = self.description.crop
         self.takes_bytes = self.session.get_inputs()[0].type == "tensor(uint8)"
 
@@ -183,15 +185,23 @@ class OnnxPredictor:
             crops: (B, 3, H, W) in [0, 1], RGB.
             to_image: (B, 3, 3), from normalized crop coordinates to pixels.
             lengths: (B,) what the score's distance is counted in, for a calibrated graph; None or NaN where unknown.
+        Raises:
+            ValueError: the graph does not compute, or not what its description says.
         """
         known = np.full(len(crops), np.nan) if lengths is None else lengths
         every: dict[str, NDArray[Any]] = {"image": crops, "to_image": to_image, "length": known}
-        given: dict[str, NDArray[Any]] = {
-            i.name: every[i.name].astype(np.float32, copy=False) for i in self.session.get_inputs()
-        }
-        if self.takes_bytes:
-            given["image"] = as_bytes(crops)
-        return dict(zip(self.description.outputs, self.session.run(self.description.outputs, given), strict=True))
+        try:
+            given: dict[str, NDArray[Any]] = {
+                i.name: every[i.name].astype(np.float32, copy=False) for i in self.session.get_inputs()
+            }
+            if self.takes_bytes:
+                given["image"] = as_bytes(crops)
+            found = self.session.run(self.description.outputs, given)
+        except Exception as error:  # ONNX Runtime's errors have no common class of their own.
+            raise ValueError(f"{self.path}: ONNX Runtime cannot run its graph: {_reason(error)}") from error
+        outputs = dict(zip(self.description.outputs, found, strict=True))
+        check_numbers(self.description, outputs, len(crops), self.path)
+        return outputs
 
     def _points(
         self,
@@ -262,7 +272,8 @@ def _session(path: Path, providers: Sequence[str] | None, threads: int | None) -
         raise FileNotFoundError(f"there is no file {path}: `punctum export RUN --out {path.name}` makes one")
     runtime = onnx_runtime()
     options = runtime.SessionOptions()
-    options.log_severity_level = 3
+    # What it cannot do is raised, and told in our words: nothing of it belongs on the terminal beside them.
+    options.log_severity_level = 4
     if threads is not None:
         options.intra_op_num_threads = threads
     there = runtime.get_available_providers()
@@ -270,11 +281,17 @@ def _session(path: Path, providers: Sequence[str] | None, threads: int | None) -
     if unknown:
         raise ValueError(f"ONNX Runtime has no provider {', '.join(unknown)} here; there are: {', '.join(there)}")
     wanted = list(providers or (name for name in USUAL if name in there))
+    exact = [_exact(name) for name in wanted]
     try:
-        return runtime.InferenceSession(str(path), options, providers=[_exact(name) for name in wanted])
+        # It prints that it falls back to the CPU even where there is nothing else to fall back from.
+        return runtime.InferenceSession(str(path), options, providers=exact, enable_fallback=len(exact) > 1)
     except Exception as error:  # ONNX Runtime's errors have no common class of their own.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"{path} is no ONNX file that ONNX Runtime can run: {reason}") from error
+        raise ValueError(f"{path} is no ONNX file that ONNX Runtime can run: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what ONNX Runtime says."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def _exact(provider: str) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from punctum.alone import LOCK, alone
 from punctum.data import Annotations
 from punctum.data.errors import counted
 from punctum.decision import Decision
@@ -92,7 +93,7 @@ def predict_on_ray(
     finding = Finding(batch_size, device, flip_test, compile, decision, places)
     finder, sources = _prepared(run, images, finding, boxes, spacing, console)
     shards = cut(sources, shard)
-    with joined(address, workers) as ray:
+    with alone(out), joined(address, workers) as ray:
         where = where_to_work(ray, device, workers)
         finding = replace(finding, device=where.device)
         basis = made_with(run, finding, torch.device(where.device))
@@ -112,7 +113,7 @@ def predict_on_ray(
         remove_leftovers(out)
         with _words_of_errors(out, console):
             predict_shards(ray, shards, work, where, len(finder.schema.names), console)
-    _finish(shards, work, finder, sources, console)
+        _finish(shards, work, finder, sources, console)
     return out
 
 
@@ -143,7 +144,8 @@ def _check_folder(out: Path) -> None:
         raise ValueError(f"{out}: engine ray writes a folder of Parquet files; call it points.parquet, say")
     if out.is_file():
         raise ValueError(f"{out} is a file; engine ray writes a folder of Parquet files")
-    foreign = out.is_dir() and not (out / HEADER).is_file() and next(out.iterdir(), None)
+    there = () if (out / HEADER).is_file() or not out.is_dir() else out.iterdir()
+    foreign = next((path for path in there if path.name != LOCK), None)
     if foreign:
         raise ValueError(f"{out} holds {foreign.name}, and no {HEADER}: give a new folder, or an empty one")
 

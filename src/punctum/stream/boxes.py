@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from punctum.data.errors import DataError
 from punctum.data.json_text import kind, read_json
+from punctum.data.limits import FARTHEST
 from punctum.data.matching import posix_name
 from punctum.stream.items import Item, digest
 
@@ -45,7 +46,7 @@ def detected(detector: Detector) -> Boxes:
             found = np.asarray(detector(image), dtype=np.float64)
         if found.size == 0:
             return []
-        if found.ndim != 2 or found.shape[1] != 4 or not np.isfinite(found).all() or (found[:, 2:] <= 0).any():
+        if found.ndim != 2 or found.shape[1] != 4 or not all(map(_is_box, found)):
             raise TypeError(
                 f"{item.image}: a detector returns boxes (N, 4) as x, y, width, height, finite and of some size; got "
                 f"{found.tolist() if found.size <= 8 else found.shape}"
@@ -122,8 +123,10 @@ class BoxFile:
             except (KeyError, TypeError, ValueError):
                 mistakes.append(f"{where}: {column} should be a number, got {row.get(column)!r}")
         box = np.array(values)
-        if len(values) == 4 and not (np.isfinite(box).all() and (box[2:] > 0).all()):
-            mistakes.append(f"{where}: a box has finite numbers, and a width and height above 0, got {values}")
+        if len(values) == 4 and not _is_box(box):
+            mistakes.append(
+                f"{where}: a box has finite numbers up to {FARTHEST:g}, and a width and height above 0, got {values}"
+            )
         if not row.get("image"):
             mistakes.append(f"{where}: it names no image")
             return
@@ -136,6 +139,10 @@ class BoxFile:
             mistakes.append(f"{where}: instance {label} of {name} stands in the file already")
         boxes.append((label, box))
         self._endings[name.rpartition("/")[2]].add(name)
+
+
+def _is_box(box: NDArray[np.float64]) -> bool:
+    return bool((np.abs(box) <= FARTHEST).all() and (box[2:] > 0).all())
 
 
 def _rows(path: Path) -> list[tuple[str, dict[str, Any]]]:

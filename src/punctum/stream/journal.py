@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from punctum.alone import LOCK, remove_empty
 from punctum.files import write_again
 from punctum.stream.predicting import Piece
 from punctum.stream.records import from_bytes, to_bytes
@@ -77,9 +78,10 @@ class Journal:
     def remove(self) -> None:
         """All of it."""
         # The ends first, the header last: after a kill in between, what is left is still known for what it is.
-        for path in sorted(self.folder.iterdir(), key=lambda path: (path.name == HEADER, path.suffix == ".npz")):
+        left = [path for path in self.folder.iterdir() if path.name != LOCK]
+        for path in sorted(left, key=lambda path: (path.name == HEADER, path.suffix == ".npz")):
             path.unlink()
-        self.folder.rmdir()
+        remove_empty(self.folder)
 
     def _path(self, source: int, number: int) -> Path:
         return self.folder / f"{source:04}-{number:07}.npz"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from punctum.alone import alone
 from punctum.data.errors import counted
 from punctum.files import write_again
 from punctum.image_prediction import ImagePrediction
@@ -139,9 +140,17 @@ def _predict(
 @contextmanager
 def _journal(out: Path, basis: dict[str, object], console: Console) -> Iterator[Journal]:
     """The journal beside `out`; where the work is interrupted, its user hears how to go on."""
-    journal = Journal(out.with_name(out.name + ".parts"), basis)
+    folder = out.with_name(out.name + ".parts")
+    with alone(folder):
+        journal = Journal(folder, basis)
+        with _told(journal, console):
+            yield journal
+
+
+@contextmanager
+def _told(journal: Journal, console: Console) -> Iterator[None]:
     try:
-        yield journal
+        yield
     except BaseException as error:
         kept = journal.done()
         if not kept:

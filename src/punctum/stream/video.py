@@ -9,12 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from punctum.data.images import ImageError, check_size
+from punctum.data.limits import max_pixels
 from punctum.stream.items import Item, digest, stamp
 
 VIDEO_ENDINGS = (
     ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".mpg", ".mpeg", ".mts", ".m2ts", ".ts", ".flv", ".3gp",
     ".ogv", ".gif", ".h264", ".h265", ".hevc", ".mjpeg", ".y4m",
 )  # fmt: skip
+
+# What FFmpeg plays by opening other files, wherever they are.
+PLAYLISTS = ("concat", "dash", "hls", "imf")
 
 
 class VideoError(ValueError):
@@ -68,9 +73,9 @@ class Video:
         try:
             for i, (frame, error) in enumerate(frames(self.path)):
                 if i >= start:
-                    name = f"{self.path}#{i}"
-                    pixels = None if error else upright(frame)
-                    yield Item(name, pixels, frame=i, time=None if error else frame.time, error=error)
+                    pixels, error = (None, error) if error else _pixels(frame)
+                    time = None if error else frame.time
+                    yield Item(f"{self.path}#{i}", pixels, frame=i, time=time, error=error)
         except VideoError as reason:
             yield Item(str(self.path), None, error=str(reason).removeprefix(f"{self.path}: "))
 
@@ -100,7 +105,7 @@ def frames(path: Path) -> Iterator[tuple[Any, str]]:
     av = pyav()
     with opened(path) as (container, stream):
         stream.thread_type = "AUTO"
-        expected, read, any_frame = _listed(container, stream), 0, False
+        expected, read, shown, damaged = _listed(container, stream), 0, 0, False
         packets = container.demux(stream)
         while True:
             try:
@@ -111,17 +116,21 @@ def frames(path: Path) -> Iterator[tuple[Any, str]]:
             if packet is None:
                 break
             read += packet.size > 0
+            damaged |= packet.is_corrupt
             try:
                 decoded = packet.decode()
             except av.error.FFmpegError as error:
+                shown, damaged = shown + 1, True
                 yield None, f"cannot be decoded: {error.strerror}"
                 continue
             for frame in decoded:
-                any_frame = True
+                shown += 1
                 yield frame, "its data are damaged" if frame.is_corrupt else ""
     if read < expected:
         yield None, f"the file is cut off: it should hold {expected} frames, and ends after {read}"
-    elif not any_frame:
+    elif damaged and 0 < shown < read:
+        yield None, f"the file is cut off or damaged: it holds data of {read} frames, of which {shown} come out"
+    elif not shown:
         raise VideoError(f"{path}: the video holds no frame that can be decoded")
 
 
@@ -147,13 +156,29 @@ def opened(path: Path) -> Iterator[tuple[Any, Any]]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file")
     try:
-        container = av.open(str(path), metadata_errors="ignore")
+        # A name is never taken for an address, nor does what stands in the file lead anywhere but to files.
+        container = av.open(f"file:{path}", metadata_errors="ignore", options={"protocol_whitelist": "file"})
     except av.error.FFmpegError as error:
         raise VideoError(f"{path}: cannot be opened as a video: {error.strerror} (cut off or damaged?)") from None
     with container:
+        if any(name in PLAYLISTS for name in container.format.name.split(",")):
+            raise VideoError(f"{path}: it is a list of other files, which are not opened: give the videos themselves")
         if not container.streams.video:
             raise VideoError(f"{path}: there is no video in this file")
-        yield container, container.streams.video[0]
+        stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise VideoError(f"{path}: FFmpeg has no decoder for its pictures (cut off or damaged?)")
+        _check_size(stream, path)
+        yield container, stream
+
+
+def _check_size(stream: Any, path: Path) -> None:
+    """As of pictures: no more pixels than are allowed, in the file's head or in any frame."""
+    try:
+        check_size((stream.height, stream.width), path)
+    except ImageError as error:
+        raise VideoError(str(error)) from None
+    stream.codec_context.options = {**stream.codec_context.options, "max_pixels": str(max_pixels())}
 
 
 def pyav() -> Any:
@@ -167,6 +192,14 @@ def pyav() -> Any:
     except ImportError as error:
         raise ImportError(f"videos are read by PyAV: pip install 'punctum[video]' ({error})") from None
     return av
+
+
+def _pixels(frame: Any) -> tuple[NDArray[Any] | None, str]:
+    """`upright`, or the reason why there is none: a frame of odd pixels, or more than fits into memory."""
+    try:
+        return upright(frame), ""
+    except (pyav().error.FFmpegError, ValueError, MemoryError) as error:
+        return None, f"its pixels cannot be had: {error}"
 
 
 def upright(frame: Any) -> NDArray[Any]:
