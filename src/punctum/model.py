@@ -22,6 +22,7 @@ from punctum.files import write_text, write_through
 from punctum.fuse import fold_batch_norms
 from punctum.heads import Prediction, Target
 from punctum.json_file import read_json
+from punctum.one_line import told
 from punctum.schema import Schema
 
 FORMAT_VERSION = 1
@@ -94,7 +95,7 @@ class ModelConfig:
         try:
             return cls(**{**values, "schema": Schema.from_dict(values["schema"])})
         except (TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"a model's config is malformed: {type(error).__name__}: {error}") from error
+            raise ValueError(f"a model's config is malformed: {told(error)}") from error
 
 
 def _plain(what: str, value: Any) -> Any:

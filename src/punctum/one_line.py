@@ -26,6 +26,16 @@ def one_line(text: str, longest: int = LONGEST) -> str:
     return _UNSAFE.sub(lambda found: repr(found[0])[1:-1], text)
 
 
+def told(error: BaseException) -> str:
+    """An error of Python's or a library's own, for a message of ours: its kind and what it says, however long.
+
+    Example:
+        >>> told(KeyError("nose"))
+        "KeyError: 'nose'"
+    """
+    return f"{type(error).__name__}: {one_line(str(error))}"
+
+
 def is_plain(text: str) -> bool:
     """Whether a text can stand in a table or a file as it is.
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import yaml
 
+from punctum.one_line import told
+
 
 class _PlainLoader(yaml.SafeLoader):
     """No Python objects, and no aliases: a few lines of them can stand for more than any memory holds."""
@@ -35,7 +37,7 @@ def parse_yaml(text: str) -> Any:
         raise ValueError("not YAML: it is nested too deeply") from None
     # Of PyYAML's own making: impossible dates, integers without digits, keys that are lists.
     except (TypeError, AttributeError, IndexError, KeyError, OverflowError) as error:
-        raise ValueError(f"not YAML: {type(error).__name__}: {error}") from None
+        raise ValueError(f"not YAML: {told(error)}") from None
 
 
 def read_yaml(path: str | Path) -> Any:

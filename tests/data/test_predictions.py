@@ -241,3 +241,9 @@ def test_a_coco_file_of_predictions(people: Annotations, tmp_path: Path) -> None
 def test_mistakes_of_a_coco_file(people: Annotations, tmp_path: Path, row: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_predictions(coco_file(tmp_path / "p.coco.json", row), people)
+
+
+def test_a_cell_without_end_is_told(people: Annotations, tmp_path: Path) -> None:
+    path = table(tmp_path / "p.csv", ("b.png", "3", "nose", 1, 2, 1), ("b.png", "3", "x" * 200_000, 1, 2, 1))
+    with pytest.raises(DataError, match=r"p\.csv, line 2: not a csv file: field larger than field limit"):
+        read_predictions(path, people)

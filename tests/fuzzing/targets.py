@@ -22,6 +22,7 @@ from punctum.data.synthetic_layers import write_scans
 from punctum.data.synthetic_volumes import write_volumes
 from punctum.data.views import read_view
 from punctum.data.volumes import read_picture, read_spacing
+from punctum.stream.boxes import COLUMNS, BoxFile
 
 FORMATS = {
     "deeplabcut-h5": "CollectedData.h5", "sleap": "a.slp", "label-studio": "b.json", "cvat": "a.xml", "csv": "a.csv",
@@ -84,12 +85,18 @@ def _formats() -> list[Target]:
 
 
 def _predictions() -> list[Target]:
-    names = {"csv": "own.csv", "json": "own.json", "coco": "coco-results.json", "h5": "preds.h5"}
+    names = {
+        "csv": "own.csv", "json": "own.json", "coco": "own.coco.json", "results": "coco-results.json",
+        "h5": "preds.h5",
+    }  # fmt: skip
 
     def call(path: Path) -> object:
         return read_predictions(path, read(path.parent / "coco.json", labels_only=True))
 
-    return [Target(f"predictions-{name}", f"points/{file}", call, _every(file)) for name, file in names.items()]
+    return [
+        *(Target(f"predictions-{name}", f"points/{file}", call, _every(file)) for name, file in names.items()),
+        *(Target(f"boxes-{ending}", f"points/boxes.{ending}", BoxFile) for ending in ("csv", "json")),
+    ]
 
 
 def _pictures() -> list[Target]:
@@ -153,7 +160,8 @@ def _results() -> list[Target]:
 
         return write_report(path.parent, path.parent / "out" / "report.html")
 
-    return [Target(name, f"run/{name}", report, every=10) for name in ("metrics.json", "evaluation.npz")]
+    files = ("metrics.json", "evaluation.npz", "diagnosis/diagnosis.json")
+    return [Target(Path(file).name, f"run/{file}", report, every=10) for file in files]
 
 
 # --- samples -----------------------------------------------------------------------------------------------------
@@ -201,6 +209,11 @@ def _write_points(folder: Path) -> None:
     _write_csv(folder / "own.csv", [["image", "instance", "keypoint", "x", "y", "score"], *lines])
     results = [{"image_id": 1, "category_id": 1, "keypoints": [1.0, 2, 0.5] * 3, "score": 0.5}]
     (folder / "coco-results.json").write_text(json.dumps(results))
+    scored = [{**row, "keypoint_scores": [0.5, 0.6, 0.7]} for row in rows]
+    (folder / "own.coco.json").write_text(json.dumps({**coco, "annotations": scored}))
+    boxes = [["a.png", 1, 2, 30.5, 20], ["b.png", 3, 4, 20, 20]]
+    _write_csv(folder / "boxes.csv", [list(COLUMNS), *boxes])
+    (folder / "boxes.json").write_text(json.dumps([dict(zip(COLUMNS, row, strict=True)) for row in boxes]))
     import h5py
 
     with h5py.File(folder / "preds.h5", "w") as file:
@@ -262,6 +275,7 @@ def make_run(folder: Path) -> Path:
     """A run folder with everything that can be in one: trained for a moment, calibrated, evaluated."""
     from punctum.calibrate import calibrate
     from punctum.cli_train import parse_train
+    from punctum.diagnose import diagnose
     from punctum.evaluate import evaluate
     from punctum.export.run import Request, export
     from punctum.train import train
@@ -274,5 +288,6 @@ def make_run(folder: Path) -> Path:
     run = train(settings).run
     calibrate(run, folder / "scenes" / "test.json", device="cpu")
     evaluate(run, folder / "scenes" / "test.json", device="cpu")
+    diagnose(run, folder / "scenes" / "test.json", device="cpu")
     export(run, run / "model.onnx", Request(count=4))
     return run

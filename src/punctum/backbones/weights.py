@@ -8,6 +8,8 @@ import safetensors
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from punctum.one_line import told
+
 _PICKLES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(/[\w.-]+)*")
 _SHOWN = 5
@@ -70,7 +72,7 @@ def _fetch(source: str) -> Path:
     except (OSError, ValueError, EntryNotFoundError) as error:
         raise ConnectionError(
             f"there is no local file {source}, and {file} of {repo} could not be had from the Hugging Face hub "
-            f"({type(error).__name__}: {error}). If this machine is offline, download {address} elsewhere and pass "
+            f"({told(error)}). If this machine is offline, download {address} elsewhere and pass "
             "the file's path as weights"
         ) from error
 
@@ -87,7 +89,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
     except (TypeError, KeyError, OverflowError, MemoryError, RuntimeError) as error:
-        raise ValueError(f"{path} holds tensors that cannot be read: {type(error).__name__}: {error}") from error
+        raise ValueError(f"{path} holds tensors that cannot be read: {told(error)}") from error
 
 
 def load_state(module: nn.Module, tensors: Mapping[str, Tensor], source: object) -> None:

@@ -31,6 +31,7 @@ from punctum.compare.speed import measure_speeds
 from punctum.compare.terminal import print_comparison, print_plan
 from punctum.compare.tuning import tune
 from punctum.files import write_text
+from punctum.one_line import told
 from punctum.report.comparison import comparison_page
 
 RESULT, PLAN = "comparison.json", "plan.json"
@@ -177,7 +178,7 @@ def _there(folder: Path) -> dict[str, Any]:
         return {"request": dict(there["request"]), "data": there.get("data"), "plan": plan}
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{path} is no plan that punctum {punctum.__version__} can go on with ({type(error).__name__}: {error}): "
+            f"{path} is no plan that punctum {punctum.__version__} can go on with ({told(error)}): "
             "choose another --out"
         ) from error
 

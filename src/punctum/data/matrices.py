@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from punctum.data.apart import apart
 from punctum.data.errors import DataError
 from punctum.data.limits import max_pixels
+from punctum.one_line import told
 
 HDF5 = ("the HDF5 file", "HDF5")
 
@@ -123,6 +124,6 @@ def _load_matlab(source: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = loadmat(str(source), struct_as_record=False, squeeze_me=True)
     except Exception as error:  # Whatever a reader that is not ours trips over in a damaged file.
-        reason = f"{type(error).__name__}: {error}"
+        reason = told(error)
         raise DataError([f"{source.name}: the MATLAB file cannot be read: {reason}"]) from None
     return content

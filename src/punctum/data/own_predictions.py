@@ -76,8 +76,7 @@ def _columns(dims: int) -> _Columns:
 
 
 def _csv_points(source: Path, text: str, columns: _Columns, mistakes: list[str]) -> list[Point]:
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    header = reader.fieldnames or ()
+    header, rows = _csv_rows(source, text)
     needed = (*columns.labels, *columns.place)
     missing = [name for name in needed if name not in header]
     if missing:
@@ -92,14 +91,23 @@ def _csv_points(source: Path, text: str, columns: _Columns, mistakes: list[str])
             [f"{source.name}: it has a column z: these are points in volumes, the annotated ones are not"]
         )
     points = []
-    for row in reader:
-        where = f"{source.name}, line {reader.line_num}"
+    for line, row in rows:
+        where = f"{source.name}, line {line}"
         image, instance, keypoint = (row[name] or "" for name in columns.labels)
         if columns is _LAYERS:
             instance, keypoint = f"column {keypoint}", instance
         place, score = _values(row, columns.place, f"{where}: keypoint {keypoint}", mistakes)
         points.append(Point(where, image, instance, keypoint, place, score))
     return points
+
+
+def _csv_rows(source: Path, text: str) -> tuple[Sequence[str], list[tuple[int, dict[str, Any]]]]:
+    """The header, and each row with the line that it ends in."""
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        return reader.fieldnames or (), [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise DataError([f"{source.name}, line {reader.line_num}: not a csv file: {error}"]) from None
 
 
 def _json_points(source: Path, found: list[dict[str, Any]], axes: str, mistakes: list[str]) -> list[Point]:

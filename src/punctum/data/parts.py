@@ -12,6 +12,7 @@ from punctum.data.annotations import Annotations
 from punctum.data.errors import DataError
 from punctum.files import write_text
 from punctum.json_file import parse_json
+from punctum.one_line import told
 
 KEY = b'"part_of"'
 
@@ -53,7 +54,7 @@ def part_content(path: Path) -> dict[str, Any]:
         content = parse_json(path.read_bytes())
         source, images, names = content["part_of"], content["images"], content["names"]
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError([f"{path}: this is no part of annotations: {type(error).__name__}: {error}"]) from None
+        raise DataError([f"{path}: this is no part of annotations: {told(error)}"]) from None
     listed = isinstance(names, list) and all(isinstance(name, str) for name in names)
     paths = isinstance(source, str) and isinstance(images, str | None) and "\0" not in f"{source}{images}"
     if not listed or not paths:

@@ -16,6 +16,7 @@ from punctum.data.apart import apart
 from punctum.data.assemble import NO_BOX, Instance, assemble
 from punctum.data.errors import DataError, counted
 from punctum.files import write_through
+from punctum.one_line import told
 from punctum.schema import Schema
 
 SLEAP = ("the SLEAP file", "sleap-io")
@@ -85,7 +86,7 @@ def load_labels(source: Path, *, open_videos: bool = False) -> Any:
         return read_labels(str(source), open_videos=open_videos)
     except Exception as error:
         # Whatever a reader that is not ours trips over in a damaged file.
-        raise DataError([f"{source.name}: sleap-io cannot read it: {type(error).__name__}: {error}"]) from None
+        raise DataError([f"{source.name}: sleap-io cannot read it: {told(error)}"]) from None
 
 
 def _schema(source: Path, labels: Any, mistakes: list[str]) -> Schema | None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from punctum.data.crop import CropSettings
 from punctum.data.limits import LARGEST_INPUT
 from punctum.json_file import parse_json
+from punctum.one_line import told
 from punctum.promise import Promise
 from punctum.schema import Schema
 
@@ -79,7 +80,7 @@ class Description:
         try:
             return cls._from_dict(parse_json(text.encode()))
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"the description is malformed: {type(error).__name__}: {error}") from error
+            raise ValueError(f"the description is malformed: {told(error)}") from error
 
     @classmethod
     def _from_dict(cls, values: Mapping[str, Any]) -> "Description":

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure as Drawing
 
 from punctum.data.errors import counted
 from punctum.json_file import parse_json
+from punctum.one_line import told
 from punctum.report.blocks import Block, Cell, Code, Column, Fact, Facts, Figure, Page, Section, Table, Text
 from punctum.report.charts import bands, error_cdf, fixed_ticks, forest, scatter
 
@@ -29,7 +30,7 @@ def comparison_page(folder: str | Path) -> Page:
         result = parse_json(path.read_bytes())
         return _page(result)
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not what `punctum compare` writes: {type(error).__name__}: {error}") from error
+        raise ValueError(f"{path} is not what `punctum compare` writes: {told(error)}") from error
 
 
 def _page(result: Mapping[str, Any]) -> Page:

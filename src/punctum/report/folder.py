@@ -3,6 +3,7 @@
 from importlib import import_module
 from pathlib import Path
 
+from punctum.one_line import told
 from punctum.report.page import write_page
 
 NAME = "report.html"
@@ -41,7 +42,7 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
             except _MALFORMED as error:
                 if str(folder) in str(error):
                     raise
-                reason = f"{type(error).__name__}: {error}"
+                reason = told(error)
                 raise ValueError(f"{folder / name} is not what `{verb}` writes: {reason}") from error
     ways = ", ".join(f"{name} (`{verb}` writes it)" for name, (_, _, verb) in KINDS.items())
     raise FileNotFoundError(f"{folder} holds nothing to report on; it would need one of {ways}")

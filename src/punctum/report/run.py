@@ -221,8 +221,11 @@ def _not_shown(failures: Sequence[str]) -> str:
 
 
 def _training(measured: Measured) -> Section | None:
-    text = _text(measured.run / "logs" / "metrics.csv")
-    rows = list(csv.DictReader(io.StringIO(text)))
+    path = measured.run / "logs" / "metrics.csv"
+    try:
+        rows = list(csv.DictReader(io.StringIO(_text(path))))
+    except csv.Error as error:
+        raise ValueError(f"{path}: not a csv file: {error}") from None
     charts = training_charts(rows, measured.unit) if rows else []
     return Section("Training", charts) if charts else None
 
