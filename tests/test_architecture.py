@@ -25,7 +25,7 @@ APPLICATIONS = {
     "predict_layers", "scale", "score", "score_points", "score_oks", "check", "sigmas", "demo", "export", "diagnose",
     "terminal", "terminal_diagnosis", "predict_network", "predict_reading", "benchmark_run",
     "check_judge", "check_rank", "check_labels", "check_draw", "suggest", "suggest_looks", "suggest_choose",
-    "model_density", "deploy", "loading", "convert", "stream", "predict_finder", "predict_scans",
+    "model_density", "deploy", "loading", "convert", "stream", "predict_finder", "predict_scans", "write_layers",
 } | TOP  # fmt: skip
 MODEL = {"model"} | APPLICATIONS
 HEADS = {"heads"} | MODEL

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -24,6 +25,7 @@ from punctum.predict_files import predict_files
 from punctum.predict_layers import LayerPredictor
 from punctum.schema import Schema
 from punctum.settings import HardwareSettings, TrainSettings
+from punctum.stream.journal import Journal
 from punctum.train import train
 
 CPU = HardwareSettings(accelerator="cpu", workers=0, precision="32")
@@ -104,6 +106,46 @@ def test_predictions_are_rows_of_the_scan(scans: Path, run: Path, tmp_path: Path
     assert again.schema.names == NAMES
     np.testing.assert_allclose(again.keypoints[:64, :, 0].T, first.rows, atol=1e-4)
     assert json.loads((tmp_path / "p.json").read_text())["scans"][0]["score"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "json"])
+def test_interrupted_it_goes_on_to_the_same_bytes(
+    scans: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    pictures, whole, out = scans / "test" / "images", tmp_path / f"whole.{ending}", tmp_path / f"a.{ending}"
+    predict_files(run, [pictures], whole, device="cpu")
+    original, left = Journal.write, 3
+
+    def write(journal: Journal, source: int, number: int, *rest: object) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        original(journal, source, number, *rest)
+
+    monkeypatch.setattr(Journal, "write", write)
+    with pytest.raises(KeyboardInterrupt):
+        predict_files(run, [pictures], out, device="cpu")
+    assert not out.exists()
+    left = 5  # No more than those that were missing.
+    found = predict_files(run, [pictures], out, device="cpu")
+    assert left == 0
+    assert len(found) == 8
+    assert out.read_bytes() == whole.read_bytes()
+    assert not list(tmp_path.glob("*.parts"))
+
+
+def test_a_scan_that_cannot_be_read_stops_or_is_listed(scans: Path, run: Path, tmp_path: Path) -> None:
+    pictures = tmp_path / "images"
+    shutil.copytree(scans / "test" / "images", pictures)
+    broken = min(pictures.iterdir())
+    broken.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"the file is empty.*--on-error skip"):
+        predict_files(run, [pictures], tmp_path / "a.csv", device="cpu")
+    assert not (tmp_path / "a.csv").exists()
+    found = predict_files(run, [pictures], tmp_path / "a.csv", device="cpu", on_error="skip", draw=tmp_path / "drawn")
+    assert len(found) == len(list((tmp_path / "drawn").iterdir())) == 7
+    assert (tmp_path / "a.csv.errors.csv").read_text().splitlines()[1] == f"{broken},,the file is empty"
 
 
 def test_the_flip_test_mirrors_columns_not_depths(scans: Path, run: Path) -> None:

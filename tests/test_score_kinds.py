@@ -10,9 +10,10 @@ import pytest
 
 from punctum.data import DataError
 from punctum.image_prediction import ImagePrediction
-from punctum.predict_layers import ScanPrediction, write_layers
+from punctum.predict_layers import ScanPrediction
 from punctum.predict_write import write_predictions
 from punctum.score import score
+from punctum.write_layers import write_layers
 
 SPACING = [0.5, 1.0, 4.0]
 # Voxels off, along one axis each: 3 along x is 1.5 mm, 2 along z is 8 mm.
@@ -63,7 +64,7 @@ def test_landmarks_in_volumes(volumes: Path, tmp_path: Path, ending: str) -> Non
 
 @pytest.mark.parametrize("ending", ["csv", "json"])
 def test_layers_in_scans(layers: Path, tmp_path: Path, ending: str) -> None:
-    path = write_layers([found_layers()], tmp_path / f"l.{ending}")
+    path = write_layers([found_layers()], tmp_path / f"l.{ending}", ("top", "base"))
     result = score(path, layers, metric="epe")
     # Five labelled rows; of the third column's upper layer nobody knows.
     assert (result["n"], result["n_instances"], result["n_images"]) == (5, 3, 1)
@@ -78,7 +79,7 @@ def test_files_of_another_kind_are_refused(volumes: Path, layers: Path, tmp_path
     with pytest.raises(DataError, match="which has layers"):
         score(as_json, layers, metric="epe")
     with pytest.raises(DataError, match="here is no instance, keypoint, x, y, z"):
-        score(write_layers([found_layers()], tmp_path / "l.csv"), volumes, metric="epe")
+        score(write_layers([found_layers()], tmp_path / "l.csv", ("top", "base")), volumes, metric="epe")
     with pytest.raises(ValueError, match="oks is of points in pictures"):
         score(points, volumes, metric="oks", sigmas=[0.1, 0.1])
     category = {"id": 1, "name": "thing", "keypoints": ["a", "b"]}

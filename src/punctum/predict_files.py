@@ -76,22 +76,17 @@ def predict_files(
     for annotations in gathered:
         if isinstance(annotations, Annotations):
             check_kind(finder.model, annotations)
+    basis = made_with(run, finding, finder.network.device)
     if isinstance(finder, LayerPredictor):
-        return _predict_layers(finder, gathered, job, console)
-    return predict_to_files(finder, gathered, job, made_with(run, finding, finder.network.device), console)
+        return predict_scans(finder, _scans_of(gathered, job), job, basis, console)
+    return predict_to_files(finder, gathered, job, basis, console)
 
 
-def _predict_layers(
-    finder: LayerPredictor,
-    gathered: Sequence[Gathered],
-    job: Job,
-    console: Console,
-) -> list[ScanPrediction]:
-    """Layers in whole scans: no boxes, no videos, nothing to go on with."""
+def _scans_of(gathered: Sequence[Gathered], job: Job) -> list[Path]:
+    """Layers are in whole scans: no boxes, no videos."""
     check_output(job.out)
     refused = {
         "boxes": job.boxes is not None,
-        "on_error skip": job.on_error == "skip",
         f"format {job.written_as}": job.written_as not in ("csv", "json"),
         "videos": any(isinstance(found, Video) for found in gathered),
     }
@@ -99,5 +94,5 @@ def _predict_layers(
         what = ", ".join(name for name, given in refused.items() if given)
         raise ValueError(f"the model finds layers in scans, for which there is no {what}")
     pictures = [path for found in gathered if isinstance(found, list) for path in found]
-    annotated = [found for found in gathered if isinstance(found, Annotations)]
-    return predict_scans(finder, pictures, annotated, job.out, job.draw, console)
+    annotated = [path for found in gathered if isinstance(found, Annotations) for path in found.images]
+    return list(dict.fromkeys([*pictures, *annotated]))

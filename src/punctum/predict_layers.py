@@ -1,8 +1,5 @@
 """From scans to the depth of each layer in each column, in the scan's own rows."""
 
-import csv
-import io
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +14,12 @@ from punctum.data import Annotations
 from punctum.data.columns import check_width, scan_pixels, scans_of, window_of
 from punctum.data.crop import CropSettings
 from punctum.data.images import read_image
-from punctum.files import write_text
 from punctum.heads import Prediction
 from punctum.model import KeypointModel
 from punctum.ops import transform_covariance, transform_points
 from punctum.points import Points
 from punctum.predict_network import Network
 from punctum.predict_reading import read_ahead
-from punctum.predict_write import check_output
 from punctum.schema import Schema
 
 
@@ -103,6 +98,22 @@ class LayerPredictor:
                 on_scan(1)
         return found
 
+    def stream(self, images: Sequence[str | Path]) -> Iterator[tuple[ScanPrediction | None, str]]:
+        """Find the layers in one scan after the other; memory holds a few.
+
+        Yields:
+            What is found and "", or None and the reason why a scan cannot be read.
+        """
+
+        def load(i: int) -> tuple[str | Path, NDArray[Any] | None, str]:
+            try:
+                return images[i], read_image(images[i]), ""
+            except (ValueError, OSError) as error:
+                return images[i], None, str(error)
+
+        for path, image, reason in read_ahead(load, lambda scans: scans[0], len(images), 1):
+            yield None if image is None else self._predict(path, image), reason
+
     def annotated_points(self, annotations: Annotations, on_batch: Callable[[int], object] | None = None) -> Points:
         """The annotated columns as arrays, for the metrics: keypoints (N, K, 1); labels are not used."""
         scans = scans_of(annotations)
@@ -180,40 +191,3 @@ class LayerPredictor:
             half = (found.coords - other.coords) / 2
             covariance = (found.covariance + other.covariance) / 2 + half[..., None] * half[..., None, :]
         return Prediction((found.coords + other.coords) / 2, (found.score + other.score) / 2, covariance)
-
-
-def write_layers(predictions: Sequence[ScanPrediction], path: str | Path) -> Path:
-    """Write layers as .csv (a line per layer and column) or .json (as `read_layers` reads them, with scores).
-
-    Raises:
-        ValueError: another ending.
-        OSError: the file cannot be written.
-    """
-    path = Path(path)
-    check_output(path)
-    return write_text(path, _csv_text(predictions) if path.suffix == ".csv" else _json_text(predictions))
-
-
-def _csv_text(predictions: Sequence[ScanPrediction]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "layer", "column", "row", "score", "variance"])
-    for p in predictions:
-        for k, name in enumerate(p.names):
-            for c in range(p.size[1]):
-                spread = "" if p.variance is None else f"{p.variance[k, c]:.6g}"
-                writer.writerow([p.image, name, c, f"{p.rows[k, c]:.4f}", f"{p.score[k, c]:.6g}", spread])
-    return text.getvalue()
-
-
-def _json_text(predictions: Sequence[ScanPrediction]) -> str:
-    scans = [
-        {
-            "image": p.image,
-            "rows": p.rows.round(4).tolist(),
-            "score": p.score.round(4).tolist(),
-            "variance": None if p.variance is None else p.variance.round(6).tolist(),
-        }
-        for p in predictions
-    ]
-    return json.dumps({"layers": list(predictions[0].names) if predictions else [], "scans": scans}) + "\n"

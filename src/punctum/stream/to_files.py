@@ -99,7 +99,7 @@ def predict_to_files(
     if drawing is not None:
         drawing.check(sources)
     basis = {**made_with, "boxes": told_boxes(job.boxes), "pictures": contents(sources)}
-    with _journal(job.out, basis, console) as journal:
+    with kept_journal(job.out, basis, console) as journal:
         _predict(finder, sources, journal, where, job.on_error == "skip", console)
         videos = tuple(isinstance(source, Video) for source in sources)
         results = Results(journal, finder.schema, videos, shown)
@@ -138,7 +138,7 @@ def _predict(
 
 
 @contextmanager
-def _journal(out: Path, basis: dict[str, object], console: Console) -> Iterator[Journal]:
+def kept_journal(out: Path, basis: Mapping[str, object], console: Console) -> Iterator[Journal]:
     """The journal beside `out`; where the work is interrupted, its user hears how to go on."""
     folder = out.with_name(out.name + ".parts")
     with alone(folder):
