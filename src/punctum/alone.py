@@ -32,28 +32,30 @@ def alone(folder: Path) -> Iterator[None]:
     except ImportError:  # Not on Windows.
         yield
         return
-    made = not folder.is_dir()
+    made, path = not folder.is_dir(), folder / LOCK
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("w") as file:
-        _held.add(file)
+    with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The one before may have taken the file away between our opening and locking it.
+            if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
+                raise BlockingIOError
         except BlockingIOError as error:
             raise ValueError(f"another process is at work in {folder}: wait for it, or end it") from error
         except OSError:  # A file system without locks: Lustre and NFS as many clusters mount them.
             pass
+        _held.add(file)
         try:
             yield
-        except BaseException:
+        finally:
+            path.unlink(missing_ok=True)
+            _held.discard(file)
             if made:
                 remove_empty(folder)
-            raise
-        finally:
-            _held.discard(file)
 
 
 def remove_empty(folder: Path) -> None:
-    """A folder that this process holds, if there is nothing in it but the lock."""
+    """A folder, if there is nothing in it but a lock."""
     if folder.is_dir() and all(path.name == LOCK for path in folder.iterdir()):
         (folder / LOCK).unlink(missing_ok=True)
         folder.rmdir()
