@@ -211,6 +211,7 @@ BOXES = rows("boxes", "predict-boxes", {
     "pickle.csv": ("pickle.csv",),
     "deep.json": ("deep.json", "nested too deeply"),
     "object.json": ("object.json", "a list of objects"),
+    "digits.json": ("digits.json: entry 0", "x should be a number, got 1000000"),
     "infinite.json": ("infinite.json: entry 0", "finite"),
     "huge.csv": ("huge.csv, line 2", "finite numbers up to 1e+09"),
     "far.csv": FINE,

@@ -101,5 +101,6 @@ def boxes() -> dict[str, bytes]:
         "pickle.csv": pickle.dumps(Trap()),
         "deep.json": b"[" * 15_000,
         "object.json": b'{"image": "good.png"}',
+        "digits.json": f'[{{"image": "good.png", "x": 1{"0" * 400}, "y": 1, "width": 2, "height": 2}}]'.encode(),
         "infinite.json": b'[{"image": "good.png", "x": 1e400, "y": 1, "width": 2, "height": 2}]',
     }

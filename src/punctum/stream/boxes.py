@@ -120,7 +120,7 @@ class BoxFile:
         for column in COLUMNS[1:]:
             try:
                 values.append(float(row[column]))
-            except (KeyError, TypeError, ValueError):
+            except (KeyError, TypeError, ValueError, OverflowError):
                 mistakes.append(f"{where}: {column} should be a number, got {row.get(column)!r}")
         box = np.array(values)
         if len(values) == 4 and not _is_box(box):
