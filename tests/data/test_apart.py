@@ -21,6 +21,8 @@ def behave(source: Path, how: str, *, count: int = 1) -> object:
         os.kill(os.getpid(), signal.SIGSEGV)
     if how == "hang":
         time.sleep(60)
+    while how == "spin":
+        pass
     if how == "leave":
         os._exit(3)
     if how == "grow":
@@ -55,9 +57,11 @@ def test_results_and_errors_come_back(file: Path) -> None:
         ("die", "a.h5: the file cannot be read: it is damaged, and brings down lib, which reads it"),
         ("leave", "a.h5: the file cannot be read: the process that reads it has ended by 3"),
         ("hang", "a.h5: the file cannot be read: lib, which reads it, has not come to an end in 1 seconds"),
+        ("spin", "a.h5: the file cannot be read: lib, which reads it, has not come to an end in 1 seconds"),
     ],
 )
 def test_its_death_is_a_message(how: str, words: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_SECONDS", 1 if how == "hang" else 12)
+    monkeypatch.setattr(module, "_SECONDS", 1 if how in ("hang", "spin") else 10)
+    monkeypatch.setattr(module, "_PATIENCE", 2 if how == "hang" else 30)
     with pytest.raises(DataError, match=words):
         behave(file, how)

@@ -5,6 +5,7 @@ import importlib
 import inspect
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,12 +15,17 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from punctum.data.errors import DataError
 from punctum.data.limits import max_pixels
 
+# The signal that comes at the limit of a process's time; Windows has none.
+OUT_OF_TIME = getattr(signal, "SIGXCPU", 0)
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _CHILD = "import sys; sys.path[:] = sys.argv[1:]; from punctum.data.apart import answer; answer()"
-# Bytes that reading may take beside the numbers, and seconds: MPII's MATLAB file, of 12 MB, takes about 15.
-_MEMORY, _SECONDS, _BYTES_A_SECOND = 2**32, 12, 50_000
+# Bytes that reading may take beside the numbers, and seconds of a core: MPII's MATLAB file, of 12 MB, takes about 15.
+_MEMORY, _SECONDS, _BYTES_A_SECOND = 2**32, 10, 50_000
+# By the clock it may take so many times longer, on a machine that is busy otherwise.
+_PATIENCE = 10
 
 
 def apart(
@@ -30,7 +36,7 @@ def apart(
     Args:
         what: the kind of file, for messages.
         library: which reads it.
-        limited: give up after 12 seconds, and one more for every 50 KB of the file.
+        limited: give up after 10 seconds of a core, and one more for every 50 KB of the file.
     Returns:
         A decorator of functions that are at the top of their module, and whose first argument is the file.
     Raises (from the reader):
@@ -41,23 +47,21 @@ def apart(
         @functools.wraps(function)
         def read(source: Path, *args: P.args, **options: P.kwargs) -> R:
             seconds = _SECONDS + source.stat().st_size // _BYTES_A_SECOND if limited else None
-            asked = (function.__module__, function.__name__, (source, *args), options, _MEMORY + 8 * max_pixels())
+            limits = _MEMORY + 8 * max_pixels(), seconds
+            asked = (function.__module__, function.__name__, (source, *args), options, limits)
+            endless = f"{library}, which reads it, has not come to an end in {seconds} seconds: it is damaged"
             try:
                 done = subprocess.run(
                     [sys.executable, "-c", _CHILD, *sys.path],
                     input=pickle.dumps(asked),
                     capture_output=True,
                     check=False,
-                    timeout=seconds,
+                    timeout=None if seconds is None else _PATIENCE * seconds,
                 )
             except subprocess.TimeoutExpired:
-                reason = f"{library}, which reads it, has not come to an end in {seconds} seconds: it is damaged"
-                raise DataError([f"{source.name}: {what} cannot be read: {reason}"]) from None
+                raise DataError([f"{source.name}: {what} cannot be read: {endless}"]) from None
             if done.returncode:
-                last = (done.stderr.decode(errors="replace").strip().splitlines() or [""])[-1]
-                ended = f"the process that reads it has ended by {done.returncode}: {last}"
-                died = f"it is damaged, and brings down {library}, which reads it"
-                reason = died if done.returncode < 0 else ended
+                reason = endless if done.returncode == -OUT_OF_TIME else _why(done, library)
                 raise DataError([f"{source.name}: {what} cannot be read: {reason}"])
             # It comes from our own process a moment ago, not from a file.
             found, error = pickle.loads(done.stdout)
@@ -71,14 +75,21 @@ def apart(
     return decorate
 
 
+def _why(done: "subprocess.CompletedProcess[bytes]", library: str) -> str:
+    if done.returncode < 0:
+        return f"it is damaged, and brings down {library}, which reads it"
+    last = (done.stderr.decode(errors="replace").strip().splitlines() or [""])[-1]
+    return f"the process that reads it has ended by {done.returncode}: {last}"
+
+
 def answer() -> None:
     """In the new process: call the function that is asked for."""
     # What libraries print must not get between the parent and the answer.
     out = os.dup(1)
     os.dup2(2, 1)
-    module, name, args, options, memory = pickle.load(sys.stdin.buffer)
+    module, name, args, options, limits = pickle.load(sys.stdin.buffer)
     function = inspect.unwrap(getattr(importlib.import_module(module), name))
-    _limit_memory(memory)
+    _limit(*limits)
     found: tuple[Any, Exception | None]
     try:
         found = function(*args, **options), None
@@ -88,10 +99,12 @@ def answer() -> None:
         pickle.dump(found, file)
 
 
-def _limit_memory(size: int) -> None:
+def _limit(memory: int, seconds: int | None) -> None:
     try:
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (size, size))
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+        if seconds is not None:
+            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
     except (ImportError, ValueError, OSError):  # Windows has none, and less may be set already.
         pass
