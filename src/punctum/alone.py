@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from punctum.files import unwritten
+
 LOCK = ".lock"
 
 # A lock is held as long as any process has the file open, so that children must not keep it.
@@ -33,8 +35,12 @@ def alone(folder: Path) -> Iterator[None]:
         yield
         return
     made, path = not folder.is_dir(), folder / LOCK
-    folder.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        opened = path.open("w")
+    except OSError as error:
+        raise unwritten(folder, error) from error
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The one before may have taken the file away between our opening and locking it.

@@ -28,7 +28,7 @@ def write_through(path: str | Path, write: Callable[[Path], object]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}-", suffix=path.suffix, dir=path.parent)
     except OSError as error:
-        raise _unwritten(path, error) from error
+        raise unwritten(path, error) from error
     os.close(handle)
     temporary = Path(name)
     try:
@@ -39,13 +39,13 @@ def write_through(path: str | Path, write: Callable[[Path], object]) -> Path:
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
     except OSError as error:
-        raise _unwritten(path, error) from error
+        raise unwritten(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
     return path
 
 
-def _unwritten(path: Path, error: OSError) -> OSError:
+def unwritten(path: Path, error: OSError) -> OSError:
     """What users are told: the file that they asked for, not the temporary one, which many errors do not name."""
     blocked = isinstance(error, (FileExistsError, NotADirectoryError))
     reason = "a file stands in the place of its folder" if blocked else error.strerror or error
