@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo test test-thorough test-timm bench lint docs clean
+.PHONY: install demo test test-thorough test-timm test-tools bench lint docs clean
 
 install: $(STAMP)
 
@@ -35,6 +35,16 @@ test-timm: .venv-timm/.installed
 	.venv-timm/bin/python -m pip install --quiet -c constraints.txt -e '.[timm,test]'
 	touch $@
 
+# What Label Studio's and CVAT's own people read in our files: their packages pin many others, so an environment too.
+test-tools: .venv-tools/.installed
+	.venv-tools/bin/python -m pytest tests/data/test_other_converters.py
+
+.venv-tools/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-tools
+	.venv-tools/bin/python -m pip install --quiet --upgrade pip
+	.venv-tools/bin/python -m pip install --quiet -c constraints.txt -e '.[test]' label-studio-sdk datumaro
+	touch $@
+
 # The CPU's benchmarks, in ten minutes; `--device cuda` runs one on a GPU.
 bench: $(STAMP)
 	set -e; for name in kernels sampling training inference scaling; do $(BIN)/python benchmarks/$$name.py; done
@@ -48,4 +58,4 @@ docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) .venv-timm demo site build
+	rm -rf $(VENV) .venv-timm .venv-tools demo site build

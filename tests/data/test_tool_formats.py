@@ -47,6 +47,9 @@ def test_label_studio_in_the_order_of_its_interface(images: Path, tmp_path: Path
     )
     (tmp_path / "ls.config.xml").write_text(interface)
     assert read_label_studio(tmp_path / "ls.json").schema.names == ("tail", "nose")
+    indexed = interface.replace('"tail"', '"tail" model_index="1"').replace('"nose"', '"nose" model_index="0"')
+    (tmp_path / "ls.config.xml").write_text(indexed)
+    assert read_label_studio(tmp_path / "ls.json").schema.names == ("nose", "tail")
 
 
 def test_cvat(images: Path, tmp_path: Path) -> None:

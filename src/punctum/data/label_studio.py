@@ -27,7 +27,8 @@ def read_label_studio(
     x / 100 * width - 0.5 of our pixels. A point belongs to the rectangle (`rectanglelabels`) that is its parent
     (`parentID`) or that a relation joins it to, and the rectangle is the box. Points that nothing groups are one
     instance of their picture. A region whose text (`meta`) says `occluded` is labelled, but hidden. Keypoints have
-    the order of the labelling interface, if it lies beside the file as NAME.config.xml; else that of their names.
+    the order of the labelling interface (by `model_index`, or as they stand), if it lies beside the file as
+    NAME.config.xml; else that of their names.
 
     Args:
         path: the JSON file.
@@ -67,8 +68,12 @@ def _names(source: Path, used: set[str], mistakes: list[str]) -> tuple[str, ...]
     if not interface.is_file():
         return tuple(sorted(used))
     tags = [tag for tag in read_xml(interface).iter() if tag.tag == "KeyPointLabels"]
-    names = [label.get("value", "") for tag in tags for label in tag.iter("Label")]
-    names = list(dict.fromkeys(filter(None, names)))
+    labels = [label for tag in tags for label in tag.iter("Label")]
+    # As in Label Studio's own exports, where all have one; else the order in which they stand.
+    indices = [number(label.get("model_index")) for label in labels]
+    if all(index == index for index in indices):
+        labels = [label for _, label in sorted(zip(indices, labels, strict=True), key=lambda pair: pair[0])]
+    names = list(dict.fromkeys(filter(None, (label.get("value", "") for label in labels))))
     mistakes += [f"{source.name}: keypoint {name!r} is not in {interface.name}" for name in sorted(used - set(names))]
     return tuple(names)
 

@@ -41,7 +41,8 @@ def write_label_studio(annotations: Annotations, path: Path) -> None:
 
 
 def _interface(names: tuple[str, ...]) -> str:
-    labels = "\n".join(f"    <Label value={quoteattr(name)}/>" for name in names)
+    # Label Studio's own exports to COCO and YOLO take the order from `model_index`.
+    labels = "\n".join(f'    <Label value={quoteattr(name)} model_index="{k}"/>' for k, name in enumerate(names))
     return (
         '<View>\n  <Image name="image" value="$image"/>\n  <RectangleLabels name="instance" toName="image">\n'
         '    <Label value="instance"/>\n  </RectangleLabels>\n'
