@@ -1,6 +1,7 @@
 """Files that we write, read by the tools' own people.
 
-Their packages are no part of the tests' environment: `make test-tools` makes one of its own; elsewhere these are skipped.
+Their packages are no part of the tests' environment: `make test-tools` makes one of its own; elsewhere these are
+skipped.
 """
 
 import json
