@@ -91,6 +91,8 @@ class Evaluation:
             # Opened here: NumPy leaves a broken file open.
             with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 found = {f.name: file[f.name] for f in fields(cls) if f.name in file or f.name not in OPTIONAL}
+            if not all(isinstance(value, np.ndarray) for value in found.values()):
+                raise ValueError("an entry is no NumPy array")
         except (ValueError, OSError, *DAMAGED) as error:
             raise ValueError(f"{path} is not what `punctum evaluate` writes: {error!s:.200}") from error
         return cls(**found)

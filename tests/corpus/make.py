@@ -131,6 +131,7 @@ def small_volumes() -> dict[str, bytes]:
         "truncated.npz": npz[: len(npz) // 2],
         "encrypted.npz": bytes(hidden),
         "no_volume.npz": _npz(other=volume),
+        "no_array.npz": _zipped("volume.npy", b"no array"),
         "flat.npy": _npy(volume[0]),
         "words.npy": _npy(np.full((2, 2, 2), "x")),
     }
@@ -145,6 +146,14 @@ def _npy(array: NDArray[Any]) -> bytes:
 def _npz(**arrays: NDArray[Any]) -> bytes:
     file = io.BytesIO()
     np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def _zipped(name: str, content: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        # Of a fixed date, as all files here are.
+        archive.writestr(zipfile.ZipInfo(name), content)
     return file.getvalue()
 
 

@@ -80,6 +80,7 @@ VOLUMES = rows("volumes", "predict", {
     "truncated.npz": ("truncated.npz", "damaged"),
     "encrypted.npz": ("encrypted.npz", "damaged"),
     "bomb.npz": ("bomb.npz", "unpacks to", "PUNCTUM_MAX_PIXELS"),
+    "no_array.npz": ("no_array.npz", "its entry 'volume' is no NumPy array"),
     "no_volume.npz": ("no_volume.npz", "it has no entry 'volume'"),
     "flat.npy": ("flat.npy", "(D, H, W)"),
     "words.npy": ("words.npy", "voxels"),

@@ -116,7 +116,10 @@ def _entry(path: Path, name: str, *, optional: bool = False) -> Any:
                 return content
             if name in content.files:
                 _check_size(path, content.zip.getinfo(f"{name}.npy").file_size)
-                return content[name]
+                # What does not begin as an array comes out as bytes.
+                if isinstance(found := content[name], np.ndarray):
+                    return found
+                raise ImageError(f"{path}: its entry {name!r} is no NumPy array")
             if optional:
                 return None
             there_are = ", ".join(content.files) or "nothing"

@@ -43,7 +43,7 @@ def from_bytes(content: bytes) -> tuple[Piece, str]:
         about = json.loads(arrays.pop("about").tobytes())
         entries = [_entry(row) for row in about["entries"]]
         return Piece(entries, _points(arrays) if arrays else None), str(about["state"])
-    except (KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (KeyError, TypeError, AttributeError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"not a piece of a prediction: {error}") from error
 
 
