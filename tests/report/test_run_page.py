@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -326,3 +327,26 @@ def test_a_folder_with_nothing_known_says_what_would_make_it(
         assert f"`{verb}` writes it" in told
     assert main(["report", str(tmp_path / "nowhere")]) == 1
     assert "nowhere is no folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("comparison.json", {"request": {"heads": {}}, "test": {}}),
+        ("comparison.json", {"request": {"heads": []}, "test": {}}),
+        ("diagnosis.json", {"splits": {}}),
+    ],
+)
+def test_a_file_of_another_kind_is_told(tmp_path: Path, name: str, content: object) -> None:
+    (tmp_path / name).write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=f"{name} is not what `punctum .*` writes: "):
+        write_report(tmp_path)
+
+
+def test_what_stops_within_a_page_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `next` of nothing, in a generator or not."""
+    (tmp_path / "diagnosis.json").write_text("{}")
+    for error in (StopIteration(), RuntimeError("generator raised StopIteration")):
+        monkeypatch.setattr("punctum.report.diagnosis.diagnosis_page", Mock(side_effect=error))
+        with pytest.raises(ValueError, match=r"diagnosis\.json is not what `punctum diagnose` writes"):
+            write_report(tmp_path)

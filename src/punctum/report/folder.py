@@ -14,8 +14,12 @@ KINDS = {
     "metrics.json": ("punctum.report.run", "run_page", "punctum evaluate"),
 }
 
-# What it comes to when an entry is of another kind than the page expects.
-_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, ZeroDivisionError)
+# What it comes to when an entry is of another kind than the page expects. A StopIteration within a generator is a
+# RuntimeError.
+_MALFORMED = (
+    ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, ZeroDivisionError, StopIteration,
+    RuntimeError,
+)  # fmt: skip
 
 
 def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
