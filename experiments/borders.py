@@ -35,9 +35,9 @@ from punctum.compare.cells import Cell, run_cells, slug
 from punctum.data.augment import Augmentation
 from punctum.data.crop import CropSettings
 from punctum.draw import write_png
-from punctum.evaluate import Protocol
 from punctum.evaluation import Evaluation
 from punctum.heads import Head, Target
+from punctum.judging import Protocol
 from punctum.settings import HardwareSettings, TrainSettings
 from results import environment, interval, markdown, read_result, shown, summary, write_result
 

@@ -23,7 +23,7 @@ from scipy import stats
 
 from punctum.cli_train import parse_train
 from punctum.compare.cells import Cell, Outcome, run_cells, slug
-from punctum.evaluate import Protocol
+from punctum.judging import Protocol
 from punctum.settings import TrainSettings
 from results import environment, interval, read_result, write_result
 

@@ -41,6 +41,7 @@ FORBIDDEN_ROOMS = {
     # A page is made from what a measurement left behind, by whoever did not measure it too.
     "report": {"backbones"} | MODEL - {"compare"},
     "evaluation": HEADS,
+    "judging": HEADS,
     # Another package's names for ops, with nothing but torch behind them; settings as files.
     "compat": {"data", "metrics", "backbones"} | HEADS,
     # Arrays in, arrays out: anybody's predictions.

@@ -9,7 +9,8 @@ import pytest
 
 from punctum import cli
 from punctum.data import read
-from punctum.evaluate import Protocol, by_difficulty, evaluate, image_numbers, measure
+from punctum.evaluate import evaluate
+from punctum.judging import Protocol, by_difficulty, image_numbers, measure
 
 
 def test_errors_put_there_are_found(scenes: Path) -> None:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from punctum.data import read
-from punctum.evaluate import Protocol, evaluate
+from punctum.evaluate import evaluate
 from punctum.evaluation import Evaluation
+from punctum.judging import Protocol
 
 
 def test_an_evaluation_holds_what_its_metrics_were_made_of(trained: Path, scenes: Path, tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ from punctum.data import read
 from punctum.data.augment import Augmentation
 from punctum.data.crop import CropSettings
 from punctum.data.synthetic_volumes import NAMES, write_volumes
-from punctum.evaluate import Protocol, evaluate
+from punctum.evaluate import evaluate
 from punctum.heads import Prediction
+from punctum.judging import Protocol
 from punctum.model import KeypointModel, ModelConfig
 from punctum.overlays import view_labels
 from punctum.predict import Predictor

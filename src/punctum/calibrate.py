@@ -14,9 +14,10 @@ from punctum import calibration as calibrating
 from punctum.calibration import KINDS, LEVELS, Calibration, MapSet, images_to_fit
 from punctum.data import Annotations, inspect, read
 from punctum.decision import Decision
-from punctum.evaluate import check_kind_and_names, image_numbers
+from punctum.evaluate import check_kind_and_names
 from punctum.heads import Prediction
 from punctum.held_out import fingerprints, parts_of, refuse_trained_on
+from punctum.judging import image_numbers
 from punctum.metrics import sigmas_of
 from punctum.predict import Predictor, load_model, model_folder
 from punctum.progress import count

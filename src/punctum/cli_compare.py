@@ -10,7 +10,7 @@ from punctum.cli_train import parse_train
 from punctum.cli_words import aliased, underscored, value_of
 from punctum.compare.request import BUDGET, Request
 from punctum.compare.specs import DEFAULT_HEADS, HeadSpec, check_values, numbers, parse_heads
-from punctum.evaluate import Protocol
+from punctum.judging import Protocol
 from punctum.settings import TrainSettings
 
 # What train would take, but what the grid decides here.

@@ -30,7 +30,8 @@ def evaluate_verb(args: list[str], console: Console) -> None:
     parser.add_argument("--device", help="cpu, cuda, ... (default: the GPU where there is one)")
     given = parser.parse_args(underscored(args))
     from punctum.decision import Decision
-    from punctum.evaluate import Protocol, evaluate
+    from punctum.evaluate import evaluate
+    from punctum.judging import Protocol
 
     protocol = Protocol(normalizer=given.normalizer, min_length=given.min_length, spacing=given.spacing, by=given.by)
     if given.thresholds is not None:

@@ -17,8 +17,9 @@ from punctum.diagnostics.gallery import write_gallery
 from punctum.diagnostics.measured import Measured, as_distribution, measure_heatmaps
 from punctum.diagnostics.places import true_places
 from punctum.diagnostics.summary import Mask, gain, splits, summarize_maps, thirds
-from punctum.evaluate import check_kind_and_names, image_numbers
+from punctum.evaluate import check_kind_and_names
 from punctum.files import write_text
+from punctum.judging import image_numbers
 from punctum.metrics import difficulty
 from punctum.metrics.difficulty import LEVELS, Criterion
 from punctum.model import KeypointModel

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from punctum.data import Annotations, read
 from punctum.data.errors import counted
-from punctum.evaluate import THRESHOLDS
 from punctum.files import write_text
+from punctum.judging import THRESHOLDS
 from punctum.metrics import difficulty, epe, mean_interval, nme, pck, pck_auc, pckh, quantile_interval
 from punctum.metrics.difficulty import LEVELS, Criterion
 from punctum.metrics.pckh import LEFT_OUT, PCKH_THRESHOLDS

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from punctum.data import Annotations, DataError, Predictions, read_predictions
 from punctum.data.errors import counted
-from punctum.evaluate import image_numbers
+from punctum.judging import image_numbers
 from punctum.metrics import Normalizer, distances, mean_interval, normalized_distances
 from punctum.metrics.pck import under_curve
 from punctum.metrics.pooling import within

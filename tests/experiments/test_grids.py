@@ -14,7 +14,7 @@ import resolution
 import sampling
 import stacks
 import training_size
-from punctum.evaluate import Protocol
+from punctum.judging import Protocol
 
 OPTIONS = ["--data", "nowhere"]
 MODULES = [activations, depth, integral, regularizers, resolution, sampling, stacks, training_size]

@@ -15,8 +15,9 @@ from punctum.cli import main
 from punctum.data import read
 from punctum.data.synthetic_layers import write_scans
 from punctum.data.synthetic_volumes import write_volumes
-from punctum.evaluate import Protocol, as_evaluation, evaluate, measure
+from punctum.evaluate import as_evaluation, evaluate
 from punctum.evaluation import Evaluation
+from punctum.judging import Protocol, measure
 from punctum.points import Points
 from punctum.report.blocks import Code, Facts, Figure, Gallery, Page, Table, Text
 from punctum.report.examples import chosen, galleries, shown_things

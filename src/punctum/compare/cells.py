@@ -22,8 +22,8 @@ from rich.console import Console
 
 from punctum.alone import alone
 from punctum.compare.processes import job_count, run_workers
-from punctum.evaluate import Protocol
 from punctum.files import write_text
+from punctum.judging import Protocol
 from punctum.progress import count
 from punctum.settings import TrainSettings
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 from punctum.compare.cells import slug
-from punctum.evaluate import Protocol
+from punctum.judging import Protocol
 from punctum.settings import TrainSettings
 
 # Minutes for everything where nothing is said: enough for six heads and three seeds on a few thousand pictures and

@@ -24,6 +24,8 @@ R = TypeVar("R")
 _CHILD = "import sys; sys.path[:] = sys.argv[1:]; from punctum.data.apart import answer; answer()"
 # Bytes that reading may take beside the numbers, and seconds of a core: MPII's MATLAB file, of 12 MB, takes about 15.
 _MEMORY, _SECONDS, _BYTES_A_SECOND = 2**32, 10, 50_000
+# Threads of a BLAS, which reading does not need, would count as memory: of many cores, as more than is allowed.
+_ALONE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 # By the clock it may take so many times longer, on a machine that is busy otherwise.
 _PATIENCE = 10
 
@@ -56,6 +58,7 @@ def apart(
                     input=pickle.dumps(asked),
                     capture_output=True,
                     check=False,
+                    env={**os.environ, **_ALONE},
                     timeout=None if seconds is None else _PATIENCE * seconds,
                 )
             except subprocess.TimeoutExpired:

@@ -269,7 +269,8 @@ def _box(values: Any) -> tuple[NDArray[np.float64], list[str]]:
         return NO_BOX, [f"bbox should be [x, y, width, height], got {values!r}"]
     box = np.array([number(v) for v in values])
     if not (np.abs(box) <= FARTHEST).all() or (box[2:] < 0).any():
-        return NO_BOX, [f"bbox should be four finite numbers, width and height not negative, got {values!r}"]
+        what = f"four finite numbers up to {FARTHEST:g}, width and height not negative"
+        return NO_BOX, [f"bbox should be {what}, got {values!r}"]
     return (box if (box[2:] > 0).all() else NO_BOX), []
 
 
